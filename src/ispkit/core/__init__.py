@@ -1,0 +1,1 @@
+"""What things are: frames, camera facts, knobs, errors. Imports nothing else of the toolkit."""

@@ -1,0 +1,50 @@
+"""The color filter array as a word: the top-left 2x2 read row by row, and how geometry changes it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeGuard
+
+from ispkit.core.errors import ParamError
+
+CfaPattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
+CFA_PATTERNS: tuple[CfaPattern, ...] = ("RGGB", "BGGR", "GRBG", "GBRG")
+CHANNEL = {"R": 0, "G": 1, "B": 2}
+
+
+def is_cfa(word: str) -> TypeGuard[CfaPattern]:
+    """Whether `word` is one of the four Bayer patterns."""
+    return word in CFA_PATTERNS
+
+
+def check_cfa(word: str) -> CfaPattern:
+    """Return `word` as a pattern, or raise `ParamError`.
+
+    >>> check_cfa("RGGB")
+    'RGGB'
+    """
+    if not is_cfa(word):
+        raise ParamError(f"cfa={word!r} is not a Bayer pattern; use one of {', '.join(CFA_PATTERNS)}")
+    return word
+
+
+def site_order(dy: int, dx: int, mirror_y: bool = False, mirror_x: bool = False) -> tuple[int, int, int, int]:
+    """Where each site of a moved 2x2 comes from: new[i] = old[order[i]], sites counted row by row.
+
+    `dy`, `dx` are the coordinates of the new top-left pixel in the old picture; `mirror_*` says that
+    the new picture runs backwards from there.
+
+    >>> site_order(0, 1)
+    (1, 0, 3, 2)
+    """
+    y0, y1 = dy % 2, (dy + (-1 if mirror_y else 1)) % 2
+    x0, x1 = dx % 2, (dx + (-1 if mirror_x else 1)) % 2
+    return (2 * y0 + x0, 2 * y0 + x1, 2 * y1 + x0, 2 * y1 + x1)
+
+
+def moved(cfa: CfaPattern, order: tuple[int, int, int, int]) -> CfaPattern:
+    """The pattern after its sites were reordered.
+
+    >>> moved("RGGB", site_order(1, 0))
+    'GBRG'
+    """
+    return check_cfa("".join(cfa[i] for i in order))

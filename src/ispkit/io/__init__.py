@@ -1,0 +1,1 @@
+"""Files in and out: RAW containers, headerless dumps, DNG and picture writers."""

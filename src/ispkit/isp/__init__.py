@@ -1,0 +1,1 @@
+"""RAW -> picture: the ISP contract and the classical pipeline that keeps it."""

@@ -1,0 +1,36 @@
+"""What every test shares: one thread for tiny tensors, small frames, and where the real files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ispkit.core.frame import Domain, Frame
+from ispkit.core.meta import CameraMeta
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real files of ../shared/data, which are not here")
+    return SHARED
+
+
+def make_frame(domain: Domain, size=(16, 24), batch=2, cfa="RGGB", seed=0, **facts) -> Frame:
+    """A smooth random frame with a plausible camera behind it."""
+    g = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, domain.channels, 6, 8, generator=g)
+    data = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0.02, 0.95)
+    known = {"neutral": (0.5, 1.0, 0.7), "noise_profile": [(2e-3, 1e-5)], "iso": 800.0}
+    if domain is Domain.RAW:
+        data = data * (1023 - 64) + 64
+        known |= {"black_level": 64.0, "white_level": 1023.0}
+    meta = CameraMeta.make(cfa, size, **(known | facts))
+    return Frame(data, domain, meta.select([0] * batch))
