@@ -94,8 +94,8 @@ class CameraMeta:
     opcodes: tuple[tuple[Opcode, ...], ...]
     exif: tuple[Mapping[str, Any], ...] = field(compare=False)
     """free facts to be carried over to the written file: Make, Model, DateTimeOriginal, ..."""
-    color_space: str = "srgb"
-    """the primaries and white of LINEAR_RGB and DISPLAY_RGB data"""
+    color_space: tuple[str, ...] = ("srgb",)
+    """the color space that a DISPLAY_RGB frame is encoded for"""
 
     @staticmethod
     def make(
@@ -167,11 +167,11 @@ class CameraMeta:
 
     @staticmethod
     def cat(metas: Sequence[CameraMeta]) -> CameraMeta:
-        """One batch from several; all must have the same CFA and color space."""
+        """One batch from several; all must have the same CFA."""
         first = metas[0]
-        if any((m.cfa, m.color_space) != (first.cfa, first.color_space) for m in metas):
-            found = sorted({f"{m.cfa}/{m.color_space}" for m in metas})
-            raise ShapeError(f"one batch has one CFA and color space, got {found}; crop by one pixel to align the CFA")
+        if any(m.cfa != first.cfa for m in metas):
+            found = sorted({m.cfa for m in metas})
+            raise ShapeError(f"one batch has one CFA, got {', '.join(found)}; crop by one pixel to align them")
         if any((m.noise_map is None) != (first.noise_map is None) for m in metas):
             raise ShapeError(
                 "frames with and without a noise map cannot share a batch; apply lens shading to all or none"
@@ -181,7 +181,7 @@ class CameraMeta:
         return replace(first, **numeric, **ragged)
 
 
-RAGGED = ("orientation", "view", "opcodes", "exif")
+RAGGED = ("orientation", "view", "opcodes", "exif", "color_space")
 
 
 def _sites(level: float | Sequence[float]) -> Tensor:

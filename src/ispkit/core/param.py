@@ -92,6 +92,8 @@ class Choice:
             if value not in self.options:
                 raise ParamError(f"{name}={value!r} is not an option; {nearest(value, self.options)}")
             return
+        if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+            raise ParamError(f"{name}={value!r} is not one of {', '.join(self.options)}")
         index = torch.as_tensor(value).detach().double()
         if not bool(((index >= 0) & (index < len(self.options)) & (index == index.floor())).all()):
             raise ParamError(f"{name}={value!r} is not an index into {self.options}")

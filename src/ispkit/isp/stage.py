@@ -24,6 +24,8 @@ class Stage(ABC):
     writes: ClassVar[Domain]
     knobs: ClassVar[dict[str, Knob]] = {}
     orderings: ClassVar[tuple[Ordering, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
+    """recipe keys that go to the constructor (a file), not to `apply`; no knobs"""
     align: ClassVar[int] = 2
     """tiles must start at multiples of this (2 keeps the CFA phase)"""
     global_statistics: ClassVar[bool] = False
