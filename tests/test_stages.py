@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_frame
 
+from conftest import make_frame
 from ispkit.core.errors import DomainError, ParamError
 from ispkit.core.frame import Frame
 from ispkit.core.param import Choice, Param

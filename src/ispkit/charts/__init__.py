@@ -1,0 +1,1 @@
+"""Pictures with known truth: test charts as linear sRGB tensors."""

@@ -1,0 +1,1 @@
+"""Light to RAW: what a sensor does to a linear picture."""
