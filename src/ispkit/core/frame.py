@@ -15,7 +15,7 @@ from ispkit.core.errors import DomainError, ShapeError
 from ispkit.core.meta import CameraMeta, View
 
 # EXIF orientation -> (transpose first, then flip rows, flip columns) that makes the picture upright.
-_UPRIGHT = {
+UPRIGHT = {
     1: (False, False, False),
     2: (False, False, True),
     3: (False, True, True),
@@ -112,7 +112,7 @@ class Frame:
             raise DomainError(f"orientation is applied to colors, not to a {self.domain.value} frame")
         if len(set(self.meta.orientation)) != 1:
             raise ShapeError("frames of one batch have different orientations; turn them upright one by one")
-        transpose, rows, columns = _UPRIGHT[self.meta.orientation[0]]
+        transpose, rows, columns = UPRIGHT[self.meta.orientation[0]]
         data = self.data.transpose(-1, -2) if transpose else self.data
         data = data.flip([d for d, on in ((-2, rows), (-1, columns)) if on])
         whole = View((int(data.shape[-2]), int(data.shape[-1])))

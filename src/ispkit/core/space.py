@@ -144,7 +144,9 @@ class ParamSpace(Mapping[str, Knob]):
 def _plain(knob: Knob, value: Value) -> float | str | list[float | str]:
     if isinstance(value, str):
         return value
-    items = torch.as_tensor(value).detach().cpu()
+    if not isinstance(value, Tensor):  # not through a float32 tensor, which would show its rounding
+        return float(value) if isinstance(knob, Param) else knob.name(value)
+    items = value.detach().cpu()
     if items.ndim:
         return [_scalar(knob, item) for item in items.flatten()]
     return _scalar(knob, items)

@@ -1,0 +1,80 @@
+"""`ispkit demo`: see RAW files developed, the shortest way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Real files that stand beside a checkout; anybody else gets the toolkit's own simulated camera.
+BESIDE = Path("../shared/data")
+SAMPLES = (
+    ("raw_gopro_hero7/gopro_hero7_crop1536x1024.dng", None),
+    ("raw_dng/Blackmagic.dng", None),
+    (
+        "raw_infinite_isp_8bit_grbg/Outdoor1_2592x1536_8bit_GRBG.raw",
+        "raw_infinite_isp_8bit_grbg/Outdoor1_2592x1536_10bit_GRBG-configs.yml",
+    ),
+)
+LOOKS = ("neutral", "camera-like")
+
+
+def demo(
+    raws: Annotated[list[Path] | None, typer.Argument(metavar="[RAW...]", help="Your own RAW files.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("demo_out"),
+) -> None:
+    """Develop RAW files in two looks and write a page that compares them.
+
+    Without files it takes the samples beside the checkout, or makes RAW files with a simulated camera.
+
+    Examples: `ispkit demo` · `ispkit demo IMG_0001.dng -o out`
+    """
+    from rich.console import Console
+
+    from ispkit.core.errors import FileError
+
+    console = Console(highlight=False, soft_wrap=True)
+    samples = [(raw, None) for raw in raws or []] or _samples() or _simulated(out, console)
+    made = [picture for raw, sidecar in samples for picture in _develop(raw, sidecar, out, console)]
+    if not made:
+        raise FileError("no picture was made; the lines above say why")
+    console.print(f"\n{len(made)} pictures and a comparison page for each file are in {out.resolve()}", markup=False)
+
+
+def _samples() -> list[tuple[Path, Path | None]]:
+    found = [(BESIDE / raw, BESIDE / sidecar if sidecar else None) for raw, sidecar in SAMPLES]
+    return [(raw, sidecar) for raw, sidecar in found if raw.is_file()]
+
+
+def _simulated(out: Path, console: Console) -> list[tuple[Path, Path | None]]:
+    from ispkit.cli.jobs import make_folder
+    from ispkit.data.demo import write_demo_raws
+
+    console.print("no sample files here: a simulated camera takes three pictures as DNG files")
+    make_folder(out / "raw")
+    return [(path, None) for path in write_demo_raws(out / "raw")]
+
+
+def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> list[str]:
+    """The pictures of one file, one a look, and a page that flips between them."""
+    from ispkit.cli import jobs
+    from ispkit.report.compare import write_page
+
+    console.print(f"{raw}", markup=False)
+    pictures = []
+    for look in LOOKS:
+        target = out / f"{raw.stem}_{look}.png"
+        jobs.make_folder(out)
+        plan = jobs.plan([raw], target, look=jobs.look(look, None, []), output=jobs.Output(), sidecar=sidecar)
+        (outcome,) = jobs.run_all(plan, quiet=True)
+        if outcome.error:
+            console.print(f"  refused: {outcome.error}", markup=False)
+            return pictures
+        console.print(f"  {look:12} {outcome.width}x{outcome.height}  {outcome.seconds:5.1f} s  {target}", markup=False)
+        pictures.append(outcome.picture)
+    write_page(out / f"{raw.stem}.html", *pictures)
+    return pictures
