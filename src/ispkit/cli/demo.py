@@ -65,7 +65,7 @@ def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> li
     from ispkit.report.compare import write_page
 
     console.print(f"{raw}", markup=False)
-    pictures = []
+    pictures: list[str] = []
     for look in LOOKS:
         target = out / f"{raw.stem}_{look}.png"
         jobs.make_folder(out)

@@ -40,7 +40,6 @@ def render(
     A second run with the same settings skips what is finished, so an interrupted one resumes.
 
     Examples:
-
     ispkit render IMG_0001.dng -o picture.png
 
     ispkit render shoot/ -o out/ --preset camera-like --format jpg --workers 2

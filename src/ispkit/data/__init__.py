@@ -1,0 +1,1 @@
+"""Frames with targets: data sets, and pictures that the toolkit makes itself."""
