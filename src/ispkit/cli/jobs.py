@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -24,9 +25,12 @@ from ispkit.io.atomic import write_bytes
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe, load_recipe, preset, to_recipe
 
+NOT_WRITTEN = (".gif", ".webp", ".bmp", ".heic", ".avif", ".jxl", ".exr", ".jp2", ".ppm", ".dng", ".pdf")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-RAW_SUFFIXES = frozenset(
-    [".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"]
+RAW_SUFFIXES = re.compile(
+    r"\.(3fr|ari|arw|bay|cap|cr2|cr3|crw|dcr|dcs|dng|erf|fff|gpr|iiq|k25|kdc|mef|mos|mrw|nef|nrw"
+    r"|orf|ori|pef|ptx|pxn|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
+    re.IGNORECASE,
 )
 LOG, RECIPE = "log.jsonl", "recipe.yaml"
 
@@ -135,6 +139,8 @@ def plan(
     parse_geometry(geometry)
     files = list(_raw_files(raws))
     single = out.suffix.lower() in PICTURES
+    if out.suffix.lower() in NOT_WRITTEN and not out.is_dir():
+        raise ParamError(f"-o {out}: {out.suffix} pictures are not written; use .png, .jpg or .tif, or name a folder")
     if single and len(files) != 1:
         raise ParamError(f"-o {out} names one picture, but {len(files)} RAW files were given; name a folder")
     suffix = out.suffix.lower() if single else f".{output.format.lower().lstrip('.')}"
@@ -171,7 +177,7 @@ def _raw_files(paths: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in RAW_SUFFIXES and p.is_file())
+        found = sorted(p for p in path.rglob("*") if RAW_SUFFIXES.fullmatch(p.suffix) and p.is_file())
         if not found:
             raise FileError(f"{path}: a folder without RAW files (looked for .dng, .nef, .cr3, .arw, .raw, ...)")
         yield from found
@@ -210,6 +216,7 @@ def run_all(plan: Plan, *, workers: int = 1, force: bool = False, quiet: bool = 
 
 
 def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, or raise `FileError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -254,17 +261,18 @@ def run_job(job: Job) -> Outcome:
 def _develop(job: Job) -> tuple[int, int]:
     from ispkit.io.load import load
     from ispkit.io.pictures import write_picture
-    from ispkit.isp.develop import Window, develop_frame, scaled
+    from ispkit.isp.develop import Window, develop_frame, look_of, scaled
 
     frame = load(job.raw, geometry=parse_geometry(job.geometry), sidecar=job.sidecar)
     pipeline = from_recipe(job.recipe)
+    look_of(frame, pipeline)  # refuses a recipe that ends before a picture, before the work
     window = Window(*job.output.crop) if job.output.crop else None
     codes = develop_frame(frame, pipeline, bits=job.output.bits, crop=window, executor=job.executor)
     if job.output.size is not None:
         codes = scaled(codes, job.output.size)
     if job.stages:
         write_stages(frame, pipeline, Path(job.stages))
-    write_picture(job.picture, codes, quality=job.output.quality)
+    write_picture(job.picture, codes, quality=job.output.quality, look=look_of(frame, pipeline))
     return codes.shape[0], codes.shape[1]
 
 

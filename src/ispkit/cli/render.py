@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +18,19 @@ def render(
     raws: Annotated[list[Path], typer.Argument(metavar="RAW...", help="RAW files, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or for one RAW a .png, .jpg or .tif file.")],
     recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML recipe instead of a preset.")] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="neutral, camera-like, low-light, machine-vision.")] = "neutral",
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", help="neutral, camera-like, low-light, machine-vision.")
+    ] = "neutral",
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-s", metavar="STAGE.KNOB=VALUE", help="Turn a knob; repeatable.")
     ] = None,
-    crop: Annotated[str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Window of the upright picture, px.")] = None,
+    crop: Annotated[
+        str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Window of the upright picture, px.")
+    ] = None,
     size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Shrink the longer edge to this.")] = None,
-    stages: Annotated[Path | None, typer.Option("--stages", metavar="DIR", help="Also write the picture after each stage.")] = None,
+    stages: Annotated[
+        Path | None, typer.Option("--stages", metavar="DIR", help="Also write the picture after each stage.")
+    ] = None,
     format: Annotated[str, typer.Option("--format", "-f", help="png, jpg, tif: for a folder as output.")] = "png",
     bits: Annotated[int, typer.Option("--bits", help="8, or 16 for png and tif.")] = 8,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of a JPEG.")] = 95,
@@ -76,9 +82,8 @@ def _print_summary(outcomes: list[Outcome]) -> None:
 
     table = Table("RAW", "picture", "size", "seconds", "result", box=None, header_style="bold")
     for o in outcomes:
-        size = f"{o.width}x{o.height}" if o.width else ""
-        result: Any = "[yellow]there already[/]" if o.skipped else "[green]written[/]"
-        table.add_row(escape(o.raw), escape(o.picture), size, f"{o.seconds:.2f}" if o.seconds else "", "[red]refused[/]" if o.error else result)
+        size, seconds = (f"{o.width}x{o.height}", f"{o.seconds:.2f}") if o.width else ("", "")
+        table.add_row(escape(o.raw), escape(o.picture), size, seconds, _result(o))
     console = Console()
     if len(outcomes) > 1 or not outcomes[0].error:
         console.print(table)
@@ -86,3 +91,9 @@ def _print_summary(outcomes: list[Outcome]) -> None:
     for o in outcomes:
         if o.error:
             errors.print(f"ispkit: {o.error}", markup=False, highlight=False)
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.error:
+        return "[red]refused[/]"
+    return "[yellow]there already[/]" if outcome.skipped else "[green]written[/]"

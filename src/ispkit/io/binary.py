@@ -25,6 +25,22 @@ def path_of(source: Source) -> Path | None:
     return Path(source) if isinstance(source, str | os.PathLike) else None
 
 
+def size_of(source: Source) -> int:
+    """Length in bytes, without reading the content; an open file counts from where it is. Raises `FileError`."""
+    try:
+        if isinstance(source, bytes | bytearray | memoryview):
+            return len(source)
+        if isinstance(source, str | os.PathLike):
+            return Path(source).stat().st_size
+        position = source.tell()
+        end = source.seek(0, os.SEEK_END)
+        source.seek(position)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileError(f"cannot read {name_of(source)}: {reason}; check the path and its permissions") from error
+    return end - position
+
+
 def read_bytes(source: Source, limit: int | None = None) -> bytes:
     """The content, at most `limit` bytes of it; an open file stays where it was. Raises `FileError`."""
     try:

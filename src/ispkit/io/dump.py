@@ -9,7 +9,7 @@ import torch
 
 from ispkit.core.errors import FileError, ParamError
 from ispkit.core.frame import Domain, Frame
-from ispkit.io.binary import Source, name_of, read_bytes
+from ispkit.io.binary import Source, name_of, read_bytes, size_of
 from ispkit.io.geometry import SAMPLE_BITS, Facts, Geometry
 from ispkit.io.packing import PACKINGS, Samples
 
@@ -17,6 +17,7 @@ __all__ = ["Facts", "Geometry", "read_dump", "read_samples"]
 
 _CONTAINERS = {b"II*\0": "TIFF or DNG", b"MM\0*": "TIFF or DNG", b"\xff\xd8\xff": "JPEG", b"FUJI": "Fuji RAW"}
 _MAX_ADVICE = 4
+_MAX_SAMPLES = 1 << 28
 
 
 def read_dump(source: Source, geometry: Geometry) -> Frame:
@@ -30,11 +31,13 @@ def read_dump(source: Source, geometry: Geometry) -> Frame:
 
 def read_samples(source: Source, geometry: Geometry) -> Samples:
     """The samples (H, W) uint16 of a dump. Raises `FileError` where size or values contradict the geometry."""
-    data = read_bytes(source)
-    g = geometry
+    g, size = geometry, size_of(source)
     unpadded = g.file_size - (g.row_stride - g.row_bytes)
-    if len(data) not in (g.file_size, unpadded):
-        raise FileError(f"{name_of(source)}: {_mismatch(data, g)}")
+    if size not in (g.file_size, unpadded):
+        raise FileError(f"{name_of(source)}: {_mismatch(read_bytes(source, 16), size, g)}")
+    if g.width * g.height > _MAX_SAMPLES:
+        raise FileError(f"{name_of(source)}: {g.width}x{g.height} samples are more than {_MAX_SAMPLES:,}; cut it first")
+    data = read_bytes(source)
     rows = np.ndarray((g.height, g.row_bytes), np.uint8, data, g.offset, (g.row_stride, 1))
     samples = g.rule.rows(rows, g.width, g.sample_bits, g.byte_order == "big")
     return _significant(samples, g, name_of(source))
@@ -62,12 +65,12 @@ def _significant(samples: Samples, g: Geometry, name: str) -> Samples:
     return samples
 
 
-def _mismatch(data: bytes, g: Geometry) -> str:
-    expected = f"{g.width}x{g.height} with {g.bits} bits {g.packing} is {g.file_size} bytes, the file has {len(data)}"
-    kind = next((kind for magic, kind in _CONTAINERS.items() if data.startswith(magic)), None)
+def _mismatch(head: bytes, size: int, g: Geometry) -> str:
+    expected = f"{g.width}x{g.height} with {g.bits} bits {g.packing} is {g.file_size} bytes, the file has {size}"
+    kind = next((kind for magic, kind in _CONTAINERS.items() if head.startswith(magic)), None)
     if kind is not None:
         return f"{expected}; it looks like a {kind} file, which needs no geometry"
-    advice = alternatives(len(data), g)
+    advice = alternatives(size, g)
     return f"{expected}; " + (f"it would fit {' or '.join(advice)}" if advice else "check width, height and bits")
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ispkit.core.errors import FileError, IspkitError
 from ispkit.core.frame import Domain, Frame
-from ispkit.io.binary import Source, name_of, path_of, read_bytes
+from ispkit.io.binary import Source, name_of, path_of, read_bytes, size_of
 from ispkit.io.containers import describe_other, identify
 from ispkit.io.dump import read_dump
 from ispkit.io.geometry import Facts, Geometry
@@ -59,7 +58,7 @@ def _finished(frame: Frame, half_size: bool) -> Frame:
 
 def _from_sidecar(source: Source, sidecar: str | os.PathLike[str] | None, head: bytes) -> Facts | None:
     path = path_of(source)
-    size = path.stat().st_size if path is not None else len(read_bytes(source))
+    size = size_of(source)
     if sidecar is not None:
         return read_sidecar(sidecar, size)
     beside = find_sidecar(path) if path is not None else None
@@ -80,9 +79,8 @@ def _is_bare(head: bytes) -> bool:
 
 
 def _how_to_tell(source: Source, facts: Facts | None) -> str:
-    size = Path(name_of(source)).stat().st_size if path_of(source) is not None else len(read_bytes(source))
     missing = "width, height and bits" if facts is not None else "its geometry (width, height, bits, cfa)"
     return (
-        f"{name_of(source)}: no known signature, so perhaps a headerless dump of {size} bytes; give {missing} "
-        f"by flags or in a sidecar, or ask `ispkit doctor FILE` for what would fit"
+        f"{name_of(source)}: no known signature, so perhaps a headerless dump of {size_of(source)} bytes; "
+        f"give {missing} by flags or in a sidecar, or ask `ispkit doctor FILE` for what would fit"
     )

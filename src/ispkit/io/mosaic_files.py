@@ -18,7 +18,7 @@ from ispkit.io.png import SIGNATURE as PNG_SIGNATURE
 from ispkit.io.png import read_png
 
 NPY_SIGNATURE = b"\x93NUMPY"
-_MAX_SAMPLES = 1 << 29
+_MAX_SAMPLES = 1 << 28
 
 
 def read_npy_mosaic(source: Source, facts: Facts) -> Frame:

@@ -21,7 +21,8 @@ from ispkit.io.png import read_png
 from ispkit.io.tiff_tree import read_tree
 
 _ORIENTATION, _ICC_TAG = 274, 34675
-_MAX_BYTES = 2 << 30
+_MAX_SAMPLES = 3 << 27
+_MAX_RATIO = 1100  # deflate, the densest codec in use, cannot expand by more
 _GRAY, _RGB = (0, 1), 2
 
 
@@ -126,9 +127,8 @@ def _read_tiff(source: Source) -> Picture:
         with warnings.catch_warnings(), tifffile.TiffFile(BytesIO(data)) as file:
             warnings.simplefilter("ignore")
             page = file.pages[0]
-            size = page.nbytes
             kind = getattr(page.photometric, "value", page.photometric)
-            if size > _MAX_BYTES or size > 1100 * len(data):
+            if page.size > _MAX_SAMPLES or page.nbytes > _MAX_RATIO * len(data):
                 raise FileError(f"{name}: a TIFF that claims {page.shape} samples in {len(data)} bytes; refused")
             if kind not in (*_GRAY, _RGB) or page.planarconfig != 1:
                 raise FileError(f"{name}: a TIFF of photometric kind {kind} is not a finished RGB or gray picture")

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ispkit.core.errors import ParamError, ShapeError
-from ispkit.core.frame import UPRIGHT, Frame
+from ispkit.core.errors import DomainError, ParamError, ShapeError
+from ispkit.core.frame import UPRIGHT, Domain, Frame
 from ispkit.core.param import Value, Values
+from ispkit.io.exif import meta_facts
 from ispkit.io.load import load
+from ispkit.io.pictures import Look
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import load_recipe, preset
 from ispkit.isp.render import render
+from ispkit.isp.stages.encode import Encode
 from ispkit.isp.tiled import Codes
 
 
@@ -84,6 +87,25 @@ def develop_frame(
     window = frame.crop(top, left, bottom - top, right - left)
     codes = render(pipeline, window, values, bits=bits, executor=executor)
     return turned(codes[y - top : y - top + height, x - left : x - left + width], orientation)
+
+
+def look_of(frame: Frame, pipeline: Pipeline, values: Values | None = None) -> Look:
+    """Color space, curve and EXIF of what the pipeline makes of this frame, for the written file.
+
+    A plain power law is no standard curve, so such a picture carries no ICC profile. Raises `DomainError`
+    for a pipeline that ends before there is a picture.
+    """
+    exif = meta_facts(frame.meta)
+    if pipeline.writes is Domain.LINEAR_RGB:
+        return Look("srgb", linear=True, exif=exif)
+    if pipeline.writes is not Domain.DISPLAY_RGB:
+        raise DomainError(f"this recipe ends with a {pipeline.writes.value} frame, not a picture; add 'encode'")
+    settings = pipeline.settings(values)
+    last = next(n for n in reversed(pipeline.stages) if isinstance(pipeline.stages[n], Encode))
+    space = Encode.space.name(settings[last]["space"])
+    if Encode.transfer.name(settings[last]["transfer"]) == "gamma":
+        return Look(None, exif=exif)
+    return Look(space, linear=space in ("xyz", "linear-srgb"), exif=exif)
 
 
 def turned(codes: Codes, orientation: int) -> Codes:

@@ -46,6 +46,14 @@ class Stage(ABC):
         """
         return 0
 
+    def uses_statistics(self, values: Values) -> bool:
+        """Whether `apply` needs `measure`d sums under these knobs; where not, tiles save a pass."""
+        return self.global_statistics
+
+    def support_for(self, frame: Frame, values: Values, size: tuple[int, int]) -> int:
+        """`support` where this frame's own facts matter (a warp that its file carries, or not)."""
+        return self.support(values, size)
+
     def measure(self, frame: Frame, values: Values) -> Tensor:
         """Sums over pixels, (B, K), that add up over tiles; only if `global_statistics`."""
         raise NotImplementedError(f"{type(self).__name__} declares no global statistics")
@@ -84,7 +92,7 @@ Groups = list[tuple[list[int], dict[str, str]]]
 def choice_groups(knobs: Mapping[str, Knob], values: Values, batch: int) -> Groups:
     """The rows of a batch that share all choices, with the options' names."""
     choices = {k: knob for k, knob in knobs.items() if isinstance(knob, Choice)}
-    varying = {k: v for k in choices if isinstance(v := values[k], Tensor) and v.ndim}
+    varying = {k: v for k, v in values.items() if k in choices and isinstance(v, Tensor) and v.ndim}
     fixed = {k: knob.name(values[k]) for k, knob in choices.items() if k not in varying}
     if not varying:
         return [(list(range(batch)), fixed)]

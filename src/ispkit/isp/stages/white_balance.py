@@ -58,6 +58,11 @@ class WhiteBalance(Stage):
             noise_profile=scaled_noise(m.noise_profile, gains),
         )
 
+    def uses_statistics(self, values: Values) -> bool:
+        """Only the modes that estimate the white look at the pixels."""
+        modes = self.mode.index(values["mode"]).reshape(-1).tolist()
+        return any(self.mode.options[i] in _ESTIMATED for i in modes)
+
     def measure(self, frame: Frame, values: Values) -> Tensor:
         """Minkowski sums per color for the modes that estimate the white; zeros otherwise."""
         mode = self.mode.name(values["mode"])

@@ -1,0 +1,150 @@
+"""Given encoding and row distance: where rows begin, how wide they are, how many there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ispkit.doctor.encodings import Bytes, Encoding
+from ispkit.doctor.sizes import (
+    STANDARD_WIDTHS,
+    offset_log_prior,
+    padding_log_prior,
+    size_log_prior,
+    trailing_log_prior,
+)
+
+_ROWS = 384
+_SEAM_CAP = 12.0
+_PADDING_BONUS = 4.0
+_MAX_EXTRA_ROWS = 8
+_MAX_WIDTH_LOSS = 512
+_HEADERS = tuple(1 << k for k in range(4, 17))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to cut the file into rows; `log_score` adds prior and what the edges of the rows say."""
+
+    width: int
+    height: int
+    stride: int
+    offset: int
+    trailing: int
+    log_score: float
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What the columns of the file folded at a stride show, by byte column."""
+
+    seam: NDArray[np.float64]
+    """nats for a row to begin at this byte column, 0 to 12"""
+    constant_run: tuple[int, int] | None
+    """first byte column and length of a run of bytes equal in all rows, around the end of the fold"""
+
+
+def edges(data: Bytes, encoding: Encoding, stride: int) -> Edges:
+    """Fold the file at `stride` and look for the break between rows and for padding."""
+    rows = min(_ROWS, len(data) // stride)
+    first = (len(data) // stride - rows) // 2
+    folded = data[first * stride : (first + rows) * stride].reshape(rows, stride)
+    constant = (folded == folded[:1]).all(axis=0)
+    return Edges(_seam(folded, encoding), _cyclic_run(constant))
+
+
+def layouts(size: int, encoding: Encoding, stride: int, found: Edges) -> list[Layout]:
+    """All layouts worth naming, best first."""
+    unique: dict[tuple[int, int, int], Layout] = {}
+    for offset in _offsets(size, stride, found):
+        for width in _widths(encoding, stride, offset, found):
+            layout = _scored(size, encoding, stride, (offset, width), found)
+            if layout is not None:
+                unique[layout.width, layout.height, layout.offset] = layout
+    return sorted(unique.values(), key=lambda one: -one.log_score)
+
+
+def _scored(size: int, encoding: Encoding, stride: int, place: tuple[int, int], found: Edges) -> Layout | None:
+    offset, width = place
+    row_bytes = encoding.rule.row_bytes(width, encoding.bits)
+    height = (size - offset) // stride
+    if size - offset - height * stride == row_bytes and row_bytes < stride:  # the last row is not padded
+        height += 1
+    trailing = max(size - offset - height * stride, 0)
+    padding = stride - row_bytes
+    if height < 2 or width < 2 or padding < 0:
+        return None
+    score = size_log_prior(width, height) + offset_log_prior(offset) + trailing_log_prior(trailing)
+    score += padding_log_prior(padding, stride) + float(found.seam[offset % stride])
+    score += _padding_evidence(padding, (offset + row_bytes) % stride, stride, found)
+    return Layout(width, height, stride, offset, trailing, score)
+
+
+def _padding_evidence(padding: int, begin: int, stride: int, found: Edges) -> float:
+    """Padding is as a rule constant: a run that is just that speaks for it, pixels there against it."""
+    if padding < 2:
+        return 0.0
+    if found.constant_run is None:
+        return -_SEAM_CAP
+    first, length = found.constant_run
+    inside = (begin - first) % stride + padding <= length
+    if not inside:
+        return -_SEAM_CAP
+    return _PADDING_BONUS if length - padding < 2 else 0.0
+
+
+def _offsets(size: int, stride: int, found: Edges) -> list[int]:
+    rest = size % stride
+    offsets = {0, *(rest + k * stride for k in range(_MAX_EXTRA_ROWS + 1))}
+    offsets |= {h for h in _HEADERS if h < size // 4 and (size - h) % stride == 0}
+    strongest = int(found.seam.argmax())
+    offsets |= {strongest, *(h for h in _HEADERS if h % stride == strongest and h < size // 4)}
+    return sorted(o for o in offsets if o < size // 2)
+
+
+def _widths(encoding: Encoding, stride: int, offset: int, found: Edges) -> list[int]:
+    def fitting(count: int) -> int:
+        return count // encoding.group_bytes * encoding.group_pixels
+
+    widths = {fitting(stride)}
+    widths |= {w for w in STANDARD_WIDTHS if 0 <= stride - encoding.rule.row_bytes(w, encoding.bits) < _MAX_WIDTH_LOSS}
+    if found.constant_run is not None:
+        first, length = found.constant_run
+        if (first + length) % stride == offset % stride and length < stride // 2:
+            widths.add(fitting(stride - length))
+    return sorted(widths)
+
+
+def _seam(folded: Bytes, encoding: Encoding) -> NDArray[np.float64]:
+    """Steps between samples of one color are larger across the break; in units of their usual spread."""
+    if encoding.packing == "unpacked":
+        size = encoding.group_bytes
+        stream = encoding.decode(folded.reshape(1, -1)[:, : folded.size // size * size])[0]
+    else:
+        size, stream = 1, folded.reshape(-1).astype(np.int32)
+    lag = 2 if encoding.packing == "unpacked" else encoding.group_bytes
+    width = folded.shape[1] // size
+    rows = len(stream) // width - 1
+    here = stream[width : width * (rows + 1)].reshape(rows, width)
+    before = stream[width - lag : width * (rows + 1) - lag].reshape(rows, width)
+    steps = np.abs(here - before).astype(np.float64)
+    profile = np.minimum(steps, np.percentile(steps, 98) + 1).mean(axis=0)
+    profile = np.mean([np.roll(profile, -k) for k in range(lag)], axis=0)  # all steps that cross the break
+    middle = float(np.median(profile))
+    spread = 1.4826 * float(np.median(np.abs(profile - middle))) + 1e-9
+    evidence = np.clip((profile - middle) / spread - 2.0, 0.0, None)
+    return np.repeat(np.minimum(evidence, _SEAM_CAP), size)[: folded.shape[1]]
+
+
+def _cyclic_run(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """The longest run of true flags on a ring, (start, length); None without one or if all are true."""
+    if not flags.any() or flags.all():
+        return None
+    start = int(np.flatnonzero(~flags)[0])
+    turned = np.roll(flags, -start)
+    steps = np.diff(np.concatenate([[0], turned.astype(np.int8), [0]]))
+    begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    longest = int((ends - begins).argmax())
+    return (int(begins[longest]) + start) % len(flags), int(ends[longest] - begins[longest])

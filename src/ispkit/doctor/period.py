@@ -1,0 +1,93 @@
+"""Candidates for the distance of rows in bytes, found without knowing the encoding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ispkit.doctor.encodings import BYTE, WORD, WORD_BIG, Bytes, Encoding
+
+MAX_STRIDE = 1 << 16
+MIN_STRIDE = 32
+MIN_ROWS = 12
+_WINDOW = 1 << 20
+_PEAKS = 14
+Reals = NDArray[np.float64]
+
+
+def longest_stride(size: int) -> int:
+    """The longest row, in bytes, of a file that still has enough rows to compare."""
+    return min(MAX_STRIDE, size // MIN_ROWS)
+
+
+def stride_candidates(data: Bytes) -> list[int]:
+    """Lags in bytes at which the file resembles itself most, best first.
+
+    Autocorrelation of the steps between samples of one color, read as bytes and as words of either order;
+    byte lags serve packed samples as well, for the layout repeats in every row. Halves of a peak are kept,
+    for two rows on, a mosaic is more like itself than one row on.
+    """
+    top = longest_stride(len(data))
+    found: dict[int, float] = {}
+    for reading in (BYTE, WORD, WORD_BIG):
+        size = reading.group_bytes
+        correlation = np.mean([_autocorrelation(w, top // size) for w in windows(data, reading)], axis=0)
+        for lag in _peaks(correlation, max(MIN_STRIDE // size, 2)):
+            strength = float(correlation[lag])
+            for part in (1, 2, 4):
+                stride = lag * size // part
+                if stride >= MIN_STRIDE and lag * size % part == 0:
+                    found[stride] = max(found.get(stride, 0.0), strength / part)
+    return sorted(found, key=lambda s: -found[s])
+
+
+def windows(data: Bytes, reading: Encoding, count: int = 3) -> list[NDArray[np.int32]]:
+    """Some stretches of the file, decoded, (samples,) each."""
+    length = min(_WINDOW, len(data)) // 4 * 4
+    starts = np.linspace(0, len(data) - length, count if len(data) > 2 * length else 1).astype(np.int64) // 4 * 4
+    return [reading.decode(data[None, s : s + length])[0] for s in starts]
+
+
+def column_pattern(data: Bytes, reading: Encoding, stride: int) -> float:
+    """How much the columns differ when rows are stacked at this stride, in standard deviations of chance.
+
+    Works where there is no picture: the fixed pattern of a dark frame repeats in every row.
+    """
+    width = stride // reading.group_bytes
+    scores = []
+    for samples in windows(data, reading):
+        low, high = np.percentile(samples[::7], [0.5, 99.0])
+        rows = len(samples) // width
+        folded = np.clip(samples[: rows * width], low, high).astype(np.float64).reshape(rows, width)
+        folded -= folded.mean(axis=1, keepdims=True)
+        noise = folded.var()
+        if rows < 4 or noise == 0:
+            return 0.0
+        excess = rows * float((folded.mean(axis=0) ** 2).sum()) / noise - width
+        scores.append(excess / np.sqrt(2 * width))
+    return float(np.sum(scores) / np.sqrt(len(scores)))
+
+
+def _autocorrelation(samples: NDArray[np.int32], longest: int) -> Reals:
+    steps = (samples[2:] - samples[:-2]).astype(np.float64)
+    low, high = np.percentile(steps[::7], [1, 99])
+    steps = np.clip(steps, low, high)
+    steps -= steps.mean()
+    longest = min(longest, len(steps) // 3)
+    size = 1 << int(np.ceil(np.log2(len(steps) + longest + 1)))
+    power = np.abs(np.fft.rfft(steps, size)) ** 2
+    lags = np.arange(longest + 1)
+    raw = np.fft.irfft(power, size)[: longest + 1]
+    correlation: Reals = raw / max(float(raw[0]), 1e-9) * len(steps) / (len(steps) - lags)
+    return correlation
+
+
+def _peaks(correlation: Reals, lowest: int) -> list[int]:
+    order = np.argsort(-correlation[lowest:])[:600] + lowest
+    kept: list[int] = []
+    for lag in order.tolist():
+        if all(abs(lag - k) > 4 for k in kept):
+            kept.append(lag)
+        if len(kept) == _PEAKS:
+            break
+    return kept

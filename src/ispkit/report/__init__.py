@@ -1,0 +1,1 @@
+"""Pages made from results: one self-contained HTML file each."""
