@@ -31,6 +31,7 @@ import torch
 
 from ispkit.ops.cfa import mosaic as sample
 from ispkit.ops.demosaic import METHODS, demosaic
+from ispkit.ops.false_color import suppress_false_color
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # colour-science warns of plotting back ends that are not installed
@@ -46,6 +47,14 @@ def ours(method: str) -> Callable[[Array], Array]:
     def run(mosaic: Array) -> Array:
         tensor = torch.from_numpy(mosaic.astype(np.float32) / 255)[None, None]
         return demosaic(tensor, CFA, method)[0].permute(1, 2, 0).numpy()
+
+    return run
+
+
+def ours_with_false_color(method: str) -> Callable[[Array], Array]:
+    def run(mosaic: Array) -> Array:
+        rgb = torch.from_numpy(ours(method)(mosaic)).permute(2, 0, 1)[None]
+        return suppress_false_color(rgb, 1.0)[0].permute(1, 2, 0).numpy()
 
     return run
 
@@ -97,6 +106,7 @@ def contestants() -> dict[str, tuple[Callable, Callable]]:
     """name -> (prepare the mosaic, not timed; demosaic, timed)."""
     plain = {f"ispkit {m}": ours(m) for m in METHODS}
     plain |= {
+        **{f"ispkit {m} + false color": ours_with_false_color(m) for m in ("malvar2004", "rcd", "mlri")},
         "colour-demosaicing bilinear": peer(peers.demosaicing_CFA_Bayer_bilinear),
         "colour-demosaicing Malvar2004": peer(peers.demosaicing_CFA_Bayer_Malvar2004),
         "colour-demosaicing Menon2007": peer(peers.demosaicing_CFA_Bayer_Menon2007),
@@ -116,11 +126,39 @@ def cpsnr(picture: Array, truth: Array) -> float:
     return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
+def read(path: Path) -> tuple[Array, Array]:
+    """The picture (H, W, 3) in 8-bit codes, and its mosaic."""
+    truth = (tifffile.imread(path) if path.suffix == ".tif" else cv2.imread(str(path))[..., ::-1]).astype(float)
+    mosaic = sample(torch.from_numpy(truth.transpose(2, 0, 1).copy())[None], CFA)[0, 0].numpy().astype(np.uint8)
+    return truth, mosaic
+
+
+def agreement(files: list[Path]) -> dict[str, float]:
+    """Largest difference from colour-demosaicing, in 8-bit codes, and how often it is not rounding.
+
+    The same float64 numbers go into both. Their malvar2004 repeats the edge pixel, so 2 px are left out.
+    """
+    pairs = {
+        "malvar2004": (peers.demosaicing_CFA_Bayer_Malvar2004, slice(2, -2)),
+        "menon2007": (peers.demosaicing_CFA_Bayer_Menon2007, slice(None)),
+    }
+    found: dict[str, float] = {}
+    for path in files:
+        for method, (function, inner) in pairs.items():
+            for kind, scale in (("codes", 1.0), ("codes / 255", 255.0)):
+                mosaic = read(path)[1] / scale
+                rgb = demosaic(torch.from_numpy(mosaic)[None, None], CFA, method)[0].permute(1, 2, 0).numpy()
+                error = np.abs(rgb - function(mosaic, CFA))[inner, inner] * scale
+                for name, value in (("max", error.max()), ("pixels off", (error.max(axis=-1) > 1e-9).mean())):
+                    key = f"{method}, {kind}: {name}"
+                    found[key] = max(found.get(key, 0.0), float(value))
+    return found
+
+
 def measure(files: list[Path], only: str) -> dict[str, dict[str, list[float]]]:
     rows: dict[str, dict[str, list[float]]] = {}
     for number, path in enumerate(files):
-        truth = (tifffile.imread(path) if path.suffix == ".tif" else cv2.imread(str(path))[..., ::-1]).astype(float)
-        mosaic = sample(torch.from_numpy(truth.transpose(2, 0, 1).copy())[None], CFA)[0, 0].numpy().astype(np.uint8)
+        truth, mosaic = read(path)
         for name, (prepare, run) in contestants().items():
             if only not in name:
                 continue
@@ -191,6 +229,7 @@ def main() -> None:
     print(text)
     record = {"environment": environment(), "cfa": CFA, "border": BORDER, "table": table, "pictures": results}
     if args.json:
+        record["agreement with colour-demosaicing"] = agreement([f for files in found.values() for f in files])
         record["files"] = {s: [f.name for f in files] for s, files in found.items()}
         args.json.write_text(json.dumps(record, indent=1) + "\n")
     if args.doc:

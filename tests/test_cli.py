@@ -49,7 +49,7 @@ def cli(monkeypatch, capsys):
 
 
 def pixels(path: Path) -> np.ndarray:
-    return (read_picture(path).data * 255).round().astype(int)
+    return (read_picture(path).pixels * 255).round().astype(int)
 
 
 def test_one_file_to_each_format(cli, raws, tmp_path):

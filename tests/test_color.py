@@ -79,7 +79,8 @@ def test_white_becomes_white(forward, gains):
     neutral = torch.tensor([[0.5, 1.0, 0.625]], dtype=torch.float64)
     g = torch.tensor([gains], dtype=torch.float64)
     m = camera_color.camera_to_linear_srgb(neutral, g, PAIR, forwards, CCTS)
-    torch.testing.assert_close(m @ (neutral * g)[..., None], torch.ones(1, 3, 1, dtype=torch.float64), atol=1e-9, rtol=0)
+    white = m @ (neutral * g)[..., None]
+    torch.testing.assert_close(white, torch.ones_like(white), atol=1e-9, rtol=0)
 
 
 def test_interpolation_is_linear_in_reciprocal_temperature_and_stops_at_the_ends():
@@ -95,7 +96,8 @@ def test_interpolation_is_linear_in_reciprocal_temperature_and_stops_at_the_ends
 def test_an_srgb_camera_is_left_alone():
     pair = torch.tensor([[XYZ_TO_SRGB, XYZ_TO_SRGB]], dtype=torch.float64)
     ones = torch.ones(1, 3, dtype=torch.float64)
-    m = camera_color.camera_to_linear_srgb(ones, ones, pair, NO_FORWARD, torch.full((1, 2), 6504.0, dtype=torch.float64))
+    ccts = torch.full((1, 2), 6504.0, dtype=torch.float64)
+    m = camera_color.camera_to_linear_srgb(ones, ones, pair, NO_FORWARD, ccts)
     torch.testing.assert_close(m[0], torch.eye(3, dtype=torch.float64), atol=2e-3, rtol=0)
 
 

@@ -155,6 +155,14 @@ def test_mixed_batches_are_loops():
     batch_equals_loop(Distortion(), {"k1": [0.0, 0.05], "red_scale": [1.01, 0.99]})
 
 
+def test_a_batch_may_correct_some_and_not_others():
+    frame = frame_with(FOUR)
+    both = LensShading()(frame, {"source": torch.tensor([1, 0])})
+    assert torch.equal(both.data[:1], frame.data)
+    assert torch.equal(both.meta.noise_map[:1], torch.ones(1, 1, *SIZE))
+    torch.testing.assert_close(both.data[1:], LensShading()(frame).data)
+
+
 WARP = WarpRectilinear(
     3,
     planes=((1.01, -0.05, 0.02, 0.01, 0.002, -0.003), (1.0, -0.04, 0.02, 0.01, 0.0, 0.0), (0.99, 0.03, 0, 0, 0.001, 0)),

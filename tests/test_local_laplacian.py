@@ -144,6 +144,6 @@ def test_laws():
     tile_equals_whole(LocalLaplacian(), on, size=(160, 192), atol=1e-5)
     tile_equals_whole(LocalLaplacian(), on | {"levels": "4"}, size=(224, 256), atol=1e-5)
     gradients_are_right(LocalLaplacian(), on)
-    compiles_and_survives_autocast(LocalLaplacian(), on)
+    compiles_and_survives_autocast(LocalLaplacian(), on, fullgraph=False)
     settings = {"alpha": [0.5, 1.0, 2.0], "beta": [1.0, 1.0, 0.3], "sigma": [0.5, 1.3, 4.0], "levels": ["2", "5", "3"]}
     batch_equals_loop(LocalLaplacian(), settings)

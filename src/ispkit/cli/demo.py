@@ -62,7 +62,6 @@ def _simulated(out: Path, console: Console) -> list[tuple[Path, Path | None]]:
 def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> list[str]:
     """The pictures of one file, one a look, and a page that flips between them."""
     from ispkit.cli import jobs
-    from ispkit.report.compare import write_page
 
     console.print(f"{raw}", markup=False)
     pictures: list[str] = []
@@ -76,5 +75,15 @@ def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> li
             return pictures
         console.print(f"  {look:12} {outcome.width}x{outcome.height}  {outcome.seconds:5.1f} s  {target}", markup=False)
         pictures.append(outcome.picture)
-    write_page(out / f"{raw.stem}.html", *pictures)
+    _write_page(out / f"{raw.stem}.html", pictures)
     return pictures
+
+
+def _write_page(path: Path, pictures: list[str]) -> None:
+    from ispkit.report.compare import Options, compare_pictures
+    from ispkit.report.compare_page import write_page
+    from ispkit.report.load import load_srgb
+
+    shown = {label: load_srgb(name) for label, name in zip("AB", pictures, strict=True)}
+    result = compare_pictures(shown["A"], shown["B"], None, Options(metrics=["psnr", "delta_e00"]))
+    write_page(path, shown, result, names=dict(zip("AB", LOOKS, strict=True)), title=path.stem)

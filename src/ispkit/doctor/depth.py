@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEPTHS = (8, 10, 12, 14, 16)
-_PILE_UP = 5e-4
+_ALL_ONES = 65535
 _HEADROOM_NATS = 0.8
 
 
@@ -27,25 +27,26 @@ class Codes:
     """Which codes a mosaic uses."""
 
     largest: int
-    """largest code that is no isolated outlier"""
+    """largest code, marks of defects apart"""
     empty_low_bits: int
     """low bits that are always 0"""
     outliers: int
-    """samples above `largest` (defects)"""
+    """samples above `largest` (marks of defects)"""
     step: int
     """distance of neighboring codes in use, in the dense part of the histogram"""
 
 
 def codes(samples: NDArray[np.int32]) -> Codes:
-    """Codes in use by a mosaic (H, W). A code counts as largest if a neighbor of its color comes near it."""
-    pairs = np.minimum(samples[:, :-2], samples[:, 2:])
-    triple = np.minimum(pairs[:-2], pairs[2:]) if len(samples) > 2 else pairs
-    largest = int(triple.max())
+    """Codes in use by a mosaic (H, W); isolated words of all ones are marks of defects, not codes."""
+    largest, outliers = int(samples.max()), 0
+    if largest == _ALL_ONES:
+        pairs = np.minimum(samples[:, :-2], samples[:, 2:])
+        if int(pairs.max()) < _ALL_ONES:  # a defect that no converter made; an isolated lower code is a hot pixel
+            outliers = int((samples == _ALL_ONES).sum())
+            largest = int(samples[samples < _ALL_ONES].max())
     used = int(np.bitwise_or.reduce(samples, axis=None))
     empty = (used & -used).bit_length() - 1 if used else 0
-    # an isolated saturated pixel of the same code range still counts: only a gap to the rest makes outliers
-    fitting = max(largest, _highest_within(samples, largest))
-    return Codes(fitting, empty, int((samples > fitting).sum()), _step(samples))
+    return Codes(largest, empty, outliers, _step(samples))
 
 
 def depths(found: Codes, stored_bits: int) -> list[Depth]:
@@ -70,13 +71,6 @@ def _most_significant(empty: int) -> list[Depth]:
     weights = 0.1 ** np.arange(len(ordered))
     depths = [Depth(b, "lsb" if b == 16 else "msb", float(p)) for b, p in zip(ordered, weights, strict=True)]
     return [Depth(d.bits, d.align, d.probability / float(weights.sum())) for d in depths]
-
-
-def _highest_within(samples: NDArray[np.int32], largest: int) -> int:
-    """The largest sample that still fits the number of bits of `largest` (standard depths)."""
-    bits = next(b for b in DEPTHS if b >= max(largest, 1).bit_length())
-    inside = samples[samples < (1 << bits)]
-    return int(inside.max()) if inside.size else largest
 
 
 def _step(samples: NDArray[np.int32]) -> int:

@@ -16,13 +16,15 @@ from ispkit.doctor.predict import Strips, code_length
 
 MIN_BYTES = 1 << 14
 _SCAN_STRIPS = 48
-_FINAL_STRIPS = 256
+_FINAL_STRIPS = 200
 _PER_STRIDE = 3
 _CLEAR_PICTURE = 6.0
 _CLEAR_PATTERN = 12.0
 _CAP = 28.0
 """standard errors; more are no more convincing"""
 _HOPELESS = -200.0
+_MODEL_ERROR = 0.003
+"""of a code length, relative"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _weighed(data: Bytes, strides: Sequence[int]) -> list[_Reading]:
     coarse.sort(key=lambda r: r.mean)
     final = Strips.spread(data, min(_FINAL_STRIPS, max(len(data) // 1680, _SCAN_STRIPS)), top)
     aligned = {e: final.aligned(e) for e in survivors}
-    kept = coarse[:10]
+    kept = coarse[:8]
     return sorted(
         (_Reading(r.encoding, r.stride, code_length(aligned[r.encoding], r.encoding, r.stride)) for r in kept),
         key=lambda r: r.mean,
@@ -168,9 +170,10 @@ def _by_pattern(data: Bytes, readings: list[_Reading]) -> tuple[str, list[_Readi
 
 
 def _gap(other: _Reading, best: _Reading) -> float:
-    """How much longer the other code is, in standard errors of the paired difference."""
+    """How much longer the other code is, in errors: of the paired difference and of a linear model."""
     difference = other.lengths - best.lengths
-    error = float(difference.std()) / np.sqrt(len(difference)) + 1e-9
+    sampling = float(difference.std()) / np.sqrt(len(difference))
+    error = np.hypot(sampling, _MODEL_ERROR * best.mean) + 1e-9
     return float(max(difference.mean() / error, 0.0))
 
 

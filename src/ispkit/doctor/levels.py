@@ -9,7 +9,7 @@ import numpy as np
 from ispkit.doctor.findings import Finding, Verdict
 from ispkit.doctor.sites import Mosaic, Pixels, dark_tail, pixel_noise
 
-_PILE = 20.0
+_PILE = 8.0
 _MIN_CLIPPED = 1e-4
 _GRAVE_BELOW = 5e-3
 _FEW_BELOW = 2e-4
@@ -32,8 +32,8 @@ class Levels:
 
 def measure_levels(mosaic: Mosaic) -> Levels:
     """Dark tail and saturation of each site."""
-    values = mosaic.site_values()
-    tops = [_pile_up(v) for v in values]
+    values, paired = mosaic.site_values(), mosaic.paired_values(brightest=False)
+    tops = [_pile_up(v) for v in paired]
     clipped = tuple(0.0 if t is None else float((v >= t * 0.999).mean()) for v, t in zip(values, tops, strict=True))
     tail = dark_tail(values)
     noise = float(np.median(pixel_noise(mosaic.planes()[:, :512, :1024])))
@@ -58,7 +58,7 @@ def _black(mosaic: Mosaic, levels: Levels) -> Finding:
         remedy = f"shoot a frame with the lens capped, or take {suggested_black(levels):g} as an upper bound"
         verdict: Verdict = "ok" if darkest < 1 else "warning"
         return Finding("black_level", verdict, what, "dark end", "" if verdict == "ok" else remedy, numbers)
-    values = mosaic.site_values()
+    values = mosaic.paired_values(brightest=True)
     bottom = np.array(mosaic.black)[:, None] - 4 * max(levels.noise, 0.5)
     below = float((values < bottom).mean())
     numbers |= {"stated": mosaic.black, "share_below": below}
@@ -135,14 +135,14 @@ def _comb(values: Pixels) -> tuple[float, int]:
 
 def _pile_up(values: Pixels) -> float | None:
     """The code near the top where values pile up; isolated hot pixels above do not count."""
-    top = float(np.quantile(values, 1 - 2e-5))
-    low, high = float(np.quantile(values, 0.001)), top
+    low, high = float(np.quantile(values, 0.001)), float(values.max())
     if high - low < 16:
         return None
     near = values[values > high - 0.08 * (high - low)]
     codes, counts = np.unique(np.rint(near), return_counts=True)
     peak = int(counts.argmax())
-    usual = max(float(np.median(counts)), len(near) / max(high - codes[0] + 1, 1.0))
+    others = np.delete(counts, peak)
+    usual = float(np.median(others)) if len(others) else 0.0
     last = codes[peak] >= codes[-1] - max(2.0, 0.002 * codes[-1]) or counts[peak + 1 :].sum() < 0.05 * counts[peak]
     clear = counts[peak] >= max(_PILE * usual, 8) or (len(codes) <= 2 and counts[peak] >= _MIN_CLIPPED * len(values))
     return float(codes[peak]) if last and clear else None

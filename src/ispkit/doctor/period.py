@@ -9,7 +9,7 @@ from ispkit.doctor.encodings import BYTE, WORD, WORD_BIG, Bytes, Encoding
 
 MAX_STRIDE = 1 << 16
 MIN_STRIDE = 32
-MIN_ROWS = 12
+MIN_ROWS = 24
 _WINDOW = 1 << 20
 _PEAKS = 14
 Reals = NDArray[np.float64]

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from ispkit.doctor.encodings import Bytes, Encoding
 
 STRIP = 840  # whole groups of 1, 2, 3, 5 and 7 bytes
-ROWS_ABOVE = 4
 _LEFT = 4
-_ABOVE = ((1, (-2, -1, 0, 1, 2)), (2, (-2, 0, 2)), (3, (0,)), (4, (0,)))
+_NEAR, _WIDE = (-2, 0, 2), (-2, -1, 0, 1, 2)
+_ABOVE = ((1, _WIDE), (2, _WIDE), (3, _NEAR), (4, _WIDE), (6, _NEAR), (8, _NEAR))
+"""rows and columns that predict a sample: at the true stride these include all that half and twice of it offer"""
+ROWS_ABOVE = 8
 _CATEGORIES = 18
 _SLACK = 16
 Reals = NDArray[np.float64]
@@ -59,9 +61,9 @@ class Strips:
 
 def code_length(strips: Strips, encoding: Encoding, stride: int) -> Reals:
     """Bits per stored byte of each strip, (strips,), when rows lie `stride` bytes apart."""
-    rows = [strips.rows(encoding, -k * stride) for k in range(ROWS_ABOVE + 1)]
+    rows = {k: strips.rows(encoding, -k * stride) for k in (0, *(k for k, _ in _ABOVE))}
     shift = _empty_bits(rows[0])
-    rows = [r >> shift for r in rows]
+    rows = {k: r >> shift for k, r in rows.items()}
     target, taps = rows[0][:, _LEFT:-2], _taps(rows)
     # rows are counted from either end of the file: its header or its trailer is no whole row
     anchors = {0, len(strips.data) % stride}
@@ -82,7 +84,7 @@ def _coded(target: NDArray[np.int32], taps: NDArray[np.float32], site: NDArray[n
     return mean
 
 
-def _taps(rows: list[NDArray[np.int32]]) -> NDArray[np.float32]:
+def _taps(rows: dict[int, NDArray[np.int32]]) -> NDArray[np.float32]:
     width = rows[0].shape[1]
     columns = [rows[0][:, _LEFT - k : width - 2 - k] for k in range(1, _LEFT + 1)]
     columns += [rows[k][:, _LEFT + d : width - 2 + d] for k, offsets in _ABOVE for d in offsets]

@@ -39,6 +39,14 @@ class Mosaic:
         step = max(1, int(np.sqrt(planes.size / _SAMPLE)))
         return planes[:, ::step, ::step].reshape(4, -1)
 
+    def paired_values(self, *, brightest: bool) -> Pixels:
+        """Like `site_values`, but the larger (smaller) of two neighbors of a color: isolated defects are gone."""
+        planes = self.planes()
+        step = max(1, int(np.sqrt(planes.size / _SAMPLE)))
+        left, right = planes[:, ::step, :-1:step], planes[:, ::step, 1::step]
+        chosen = (np.maximum if brightest else np.minimum)(left, right)
+        return chosen.reshape(4, -1)
+
 
 def block_means(planes: Pixels, block: int) -> Reals:
     """Means over block x block pixels of every plane (C, H, W) -> (C, H // block, W // block)."""

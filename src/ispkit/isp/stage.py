@@ -68,9 +68,11 @@ class Stage(ABC):
             frame = frame.repeat(batch)
         groups = choice_groups(self.knobs, chosen, frame.batch)
         extra = {"measured": measured} if self.global_statistics else {}
-        if len(groups) == 1:
-            return self.apply(frame, **{**chosen, **groups[0][1]}, **extra)
-        return self._grouped(frame, chosen, groups, measured)
+        # a stage computes in the frame's own precision, also inside a mixed-precision training step
+        with torch.autocast(frame.data.device.type, enabled=False):
+            if len(groups) == 1:
+                return self.apply(frame, **{**chosen, **groups[0][1]}, **extra)
+            return self._grouped(frame, chosen, groups, measured)
 
     def _grouped(self, frame: Frame, chosen: Values, groups: Groups, measured: Tensor | None) -> Frame:
         parts, order = [], []
@@ -83,7 +85,7 @@ class Stage(ABC):
             parts.append(self.apply(frame.select(rows), **{**own, **names}, **extra))
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
-        return Frame.cat([_full_meta(p) for p in parts]).select(back)
+        return Frame.cat(_same_maps([_full_meta(p) for p in parts])).select(back)
 
 
 Groups = list[tuple[list[int], dict[str, str]]]
@@ -111,3 +113,13 @@ def _full_meta(frame: Frame) -> Frame:
     if frame.meta.batch == frame.batch:
         return frame
     return Frame(frame.data, frame.domain, frame.meta.select([0] * frame.batch))
+
+
+def _same_maps(parts: list[Frame]) -> list[Frame]:
+    """Give a noise map of ones to the groups that a correction left without, if another group has one."""
+    if all(p.meta.noise_map is None for p in parts):
+        return parts
+    return [
+        p if p.meta.noise_map is not None else p.with_data(p.data, noise_map=torch.ones_like(p.data[:, :1]))
+        for p in parts
+    ]

@@ -8,16 +8,10 @@ import torch
 from torch import Tensor
 
 from ispkit.ops.color_spaces import apply_matrix
+from ispkit.ops.luma import WEIGHTS, luminance
 from ispkit.ops.values import per_image
 
-LUMA = (0.2126, 0.7152, 0.0722)  # Rec. 709 / sRGB
 _TINY = 1e-6
-
-
-def luminance(rgb: Tensor) -> Tensor:
-    """Relative luminance of linear sRGB (B, 3, H, W) -> (B, 1, H, W)."""
-    r, g, b = rgb.unbind(1)
-    return (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None]
 
 
 def contrast(rgb: Tensor, amount: float | Tensor, pivot: float = 0.18) -> Tensor:
@@ -38,7 +32,7 @@ def saturation(rgb: Tensor, amount: float | Tensor, vibrance: float | Tensor = 0
 def rotate_hue(rgb: Tensor, degrees: float | Tensor) -> Tensor:
     """Turn colors about the gray axis at constant luminance; positive goes red -> yellow -> green."""
     angle = torch.as_tensor(degrees, device=rgb.device, dtype=rgb.dtype).reshape(-1) * (math.pi / 180)
-    to_opponent = rgb.new_tensor([LUMA, (0.5, -0.5, 0.0), (0.25, 0.25, -0.5)])
+    to_opponent = rgb.new_tensor([WEIGHTS, (0.5, -0.5, 0.0), (0.25, 0.25, -0.5)])
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], -1).reshape(-1, 3, 3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -36,9 +34,7 @@ def adaptation(source_xy: Tensor, target_xy: Tensor) -> Tensor:
     return matrix
 
 
-@cache
-def rgb_to_xyz(space: str) -> Tensor:
-    """Linear RGB of a space -> XYZ relative to the space's own white, (3, 3) float64."""
+def _rgb_to_xyz(space: str) -> Tensor:
     red, green, blue, white = _SPACES["srgb" if space == "linear-srgb" else space]
     if space == "xyz":
         return torch.eye(3, dtype=torch.float64)
@@ -48,13 +44,26 @@ def rgb_to_xyz(space: str) -> Tensor:
     return columns * scale
 
 
-@cache
-def linear_srgb_to(space: str) -> Tensor:
-    """Linear sRGB -> linear RGB of `space` (XYZ is relative to D50, as in an ICC profile), (3, 3) float64."""
+def _linear_srgb_to(space: str) -> Tensor:
     white = torch.tensor(_SPACES["srgb" if space == "linear-srgb" else space][3], dtype=torch.float64)
     adapt = adaptation(torch.tensor(D65_XY, dtype=torch.float64), white)
-    matrix: Tensor = torch.linalg.solve(rgb_to_xyz(space), adapt @ rgb_to_xyz("srgb"))
+    matrix: Tensor = torch.linalg.solve(_rgb_to_xyz(space), adapt @ _rgb_to_xyz("srgb"))
     return matrix
+
+
+# computed once here: a cached function would break graphs under torch.compile
+_TO_XYZ = {space: _rgb_to_xyz(space) for space in COLOR_SPACES}
+_FROM_SRGB = {space: _linear_srgb_to(space) for space in COLOR_SPACES}
+
+
+def rgb_to_xyz(space: str) -> Tensor:
+    """Linear RGB of a space -> XYZ relative to the space's own white, (3, 3) float64."""
+    return _TO_XYZ[space]
+
+
+def linear_srgb_to(space: str) -> Tensor:
+    """Linear sRGB -> linear RGB of `space` (XYZ is relative to D50, as in an ICC profile), (3, 3) float64."""
+    return _FROM_SRGB[space]
 
 
 def apply_matrix(rgb: Tensor, matrix: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ def is_identity(alpha: float | Tensor, beta: float | Tensor) -> bool:
     return all(not isinstance(v, Tensor) and is_zero(v - 1) for v in (alpha, beta))
 
 
+# tens of pyramids, unrolled, would take minutes to compile: a graph break instead
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def local_laplacian(
     image: Tensor, *, alpha: float | Tensor, beta: float | Tensor, sigma: float | Tensor, levels: int
 ) -> Tensor:
@@ -84,7 +86,7 @@ def _references(place: Tensor) -> list[float]:
     """The reference intensities; on a CPU only those that some pixel needs (the others weigh nothing)."""
     count = round((BRIGHTEST - DARKEST) / SPACING)
     references = [DARKEST + i * SPACING for i in range(count + 1)]
-    if place.device.type != "cpu" or torch.compiler.is_compiling():
+    if place.device.type != "cpu":
         return references
     low, high = (float(v) for v in place.detach().aminmax())
     return [r for r in references if low - SPACING < r < high + SPACING]

@@ -6,8 +6,6 @@ Poissonian-Gaussian noise modeling and fitting for single-image raw-data", 2008;
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -86,7 +84,8 @@ def fit_profile(histogram: Tensor) -> Tensor:
     """S and O, (B, 2), of the calmest blocks in each signal bin; zeros where too few blocks are usable.
 
     A weighted least-squares line with S, O >= 0 through a low quantile of each bin, which textured blocks hardly
-    move; a picture without any flat part is still overestimated.
+    move; a picture without any flat part is still overestimated, and data that were denoised or compressed with
+    loss before are underestimated.
     """
     counts = histogram.double().reshape(-1, SIGNAL_BINS, VARIANCE_BINS)
     total = counts.sum(-1)
@@ -121,12 +120,3 @@ def normalized_to_sensor(mosaic: Tensor, gains: Tensor, cfa: str, noise_map: Ten
     """The mosaic before its white-balance gains (B, 3) and its per-pixel gain were applied."""
     total = spread_sites(channel_sites(cfa, gains.to(mosaic)), mosaic.shape)
     return mosaic / (total if noise_map is None else total * noise_map.to(mosaic))
-
-
-def signal_to_noise_db(signal: float, shot: float, read: float) -> float:
-    """20 log10(x / sqrt(S x + O)).
-
-    >>> round(signal_to_noise_db(0.25, 1e-2, 0.0), 2)
-    13.98
-    """
-    return 20 * math.log10(signal / math.sqrt(shot * signal + read))

@@ -29,7 +29,7 @@ from ispkit.isp.fused.steps import (
     Vibrance,
     curve_index_range,
 )
-from ispkit.ops.adjust import LUMA
+from ispkit.ops.luma import WEIGHTS as LUMA
 
 TILE_ROWS, TILE_COLUMNS = 32, 256
 _TINY = hl.f32(TINY)

@@ -72,7 +72,7 @@ def with_noise_map(frame: Frame) -> Frame:
     """The frame with a noise map of ones if it had none."""
     if frame.meta.noise_map is not None:
         return frame
-    return frame.with_data(frame.data, noise_map=frame.data.new_ones(frame.meta.batch, 1, *frame.size))
+    return frame.with_data(frame.data, noise_map=torch.ones_like(frame.data[:, :1]))
 
 
 def _has_gain(opcodes: Sequence[Opcode]) -> bool:

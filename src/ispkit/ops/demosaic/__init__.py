@@ -44,5 +44,5 @@ def demosaic(mosaic: Tensor, cfa: str, method: str = "malvar2004") -> Tensor:
         raise ParamError(f"demosaic method={method!r} is unknown; {nearest(method, METHODS)}")
     function = METHODS[method]
     if method not in _COMPILES and torch.compiler.is_compiling():
-        function = torch.compiler.disable(function)
+        function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
     return function(mosaic, cfa)
