@@ -10,7 +10,9 @@ from ispkit.isp.recipe import PRESETS
 from ispkit.isp.stages import STAGES
 
 HERE = Path(__file__).parent
-HEAD = "| knob | default | range | unit | scale | gradient | acts if | what it does |\n|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| knob | default | range | unit | scale | gradient | acts if | what it does |\n|---|---|---|---|---|---|---|---|"
+)
 
 
 def stage_page(name: str) -> str:

@@ -120,6 +120,7 @@ def test_all_patterns_and_borders(cfa, size):
         assert difference(chain_of(), frame, SETTINGS[name])[0] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cfa", CFAS)
 def test_sixteen_bits(cfa):
     frame = raw_frame((40, 50), cfa=cfa)

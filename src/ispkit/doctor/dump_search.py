@@ -17,13 +17,13 @@ from ispkit.doctor.predict import Strips, code_length
 MIN_BYTES = 1 << 14
 _SCAN_STRIPS = 48
 _FINAL_STRIPS = 200
-_PER_STRIDE = 3
+_PER_STRIDE = 2
 _CLEAR_PICTURE = 6.0
 _CLEAR_PATTERN = 12.0
 _CAP = 28.0
 """standard errors; more are no more convincing"""
 _HOPELESS = -200.0
-_MODEL_ERROR = 0.003
+_MODEL_ERROR = 0.001
 """of a code length, relative"""
 
 

@@ -41,7 +41,7 @@ class Edges:
     """What the columns of the file folded at a stride show, by byte column."""
 
     seam: NDArray[np.float64]
-    """nats for a row to begin at this byte column, 0 to 12"""
+    """nats for a row to begin at this byte column, -12 to 12"""
     constant_run: tuple[int, int] | None
     """first byte column and length of a run of bytes equal in all rows, around the end of the fold"""
 
@@ -49,7 +49,7 @@ class Edges:
 def edges(data: Bytes, encoding: Encoding, stride: int) -> Edges:
     """Fold the file at `stride` and look for the break between rows and for padding."""
     rows = min(_ROWS, len(data) // stride)
-    first = (len(data) // stride - rows) // 2
+    first = (len(data) // stride - rows) // 4 * 2
     folded = data[first * stride : (first + rows) * stride].reshape(rows, stride)
     constant = (folded == folded[:1]).all(axis=0)
     return Edges(_seam(folded, encoding), _cyclic_run(constant))
@@ -118,6 +118,17 @@ def _widths(encoding: Encoding, stride: int, offset: int, found: Edges) -> list[
 
 
 def _seam(folded: Bytes, encoding: Encoding) -> NDArray[np.float64]:
+    """Evidence for the break between rows at each byte column.
+
+    The break must show in even and in odd rows (else the stride is half the true one) and nowhere in the
+    middle of a row (else it is twice that).
+    """
+    even, odd = (_breaks(folded, encoding, parity) for parity in (0, 1))
+    seam = np.minimum(even, odd) - np.roll(np.minimum(even, odd), len(even) // 2)
+    return np.repeat(seam, encoding.group_bytes if encoding.packing == "unpacked" else 1)[: folded.shape[1]]
+
+
+def _breaks(folded: Bytes, encoding: Encoding, parity: int) -> NDArray[np.float64]:
     """Steps between samples of one color are larger across the break; in units of their usual spread."""
     if encoding.packing == "unpacked":
         size = encoding.group_bytes
@@ -127,15 +138,14 @@ def _seam(folded: Bytes, encoding: Encoding) -> NDArray[np.float64]:
     lag = 2 if encoding.packing == "unpacked" else encoding.group_bytes
     width = folded.shape[1] // size
     rows = len(stream) // width - 1
-    here = stream[width : width * (rows + 1)].reshape(rows, width)
-    before = stream[width - lag : width * (rows + 1) - lag].reshape(rows, width)
+    here = stream[width : width * (rows + 1)].reshape(rows, width)[parity::2]
+    before = stream[width - lag : width * (rows + 1) - lag].reshape(rows, width)[parity::2]
     steps = np.abs(here - before).astype(np.float64)
     profile = np.minimum(steps, np.percentile(steps, 98) + 1).mean(axis=0)
     profile = np.mean([np.roll(profile, -k) for k in range(lag)], axis=0)  # all steps that cross the break
     middle = float(np.median(profile))
     spread = 1.4826 * float(np.median(np.abs(profile - middle))) + 1e-9
-    evidence = np.clip((profile - middle) / spread - 2.0, 0.0, None)
-    return np.repeat(np.minimum(evidence, _SEAM_CAP), size)[: folded.shape[1]]
+    return np.clip((profile - middle) / spread - 2.0, 0.0, _SEAM_CAP)
 
 
 def _cyclic_run(flags: NDArray[np.bool_]) -> tuple[int, int] | None:

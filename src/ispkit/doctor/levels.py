@@ -65,14 +65,9 @@ def _black(mosaic: Mosaic, levels: Levels) -> Finding:
     if below > _FEW_BELOW:
         what = f"{below:.2%} of the pixels lie clearly below the stated black level {_list(mosaic.black)}"
         verdict = "problem" if below > _GRAVE_BELOW else "warning"
-        return Finding(
-            "black_level",
-            verdict,
-            what,
-            "dark end",
-            f"use {suggested_black(levels):g} or measure a dark frame",
-            numbers,
-        )
+        lower = suggested_black(levels)
+        remedy = f"use {lower:g} or measure a dark frame" if lower < min(mosaic.black) else "measure a dark frame"
+        return Finding("black_level", verdict, what, "dark end", remedy, numbers)
     span = (max(mosaic.white) if mosaic.white else 65535.0) - min(mosaic.black)
     gap = darkest - max(mosaic.black)
     if gap > 0.02 * span:

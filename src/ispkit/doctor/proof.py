@@ -20,7 +20,8 @@ _TILE = 360
 _TEXT = 22
 _INK = (235, 235, 235)
 _BACK = (24, 24, 24)
-_SITE_INKS = ((255, 110, 110), (120, 230, 120), (60, 170, 60), (120, 150, 255))
+_SITE_INKS = ((255, 190, 90), (120, 230, 120), (90, 200, 220), (210, 130, 255))
+_COLOR_INKS = {"R": (255, 90, 90), "G": (110, 220, 110), "B": (110, 140, 255)}
 
 
 def proof_picture(mosaic: Mosaic, phase: PhaseEvidence, levels: Levels) -> Picture:
@@ -32,7 +33,8 @@ def proof_picture(mosaic: Mosaic, phase: PhaseEvidence, levels: Levels) -> Pictu
     order = list(phase.probabilities)
     tiles = [_labeled(_colors(small - black[:, None, None], p), _phase_words(p, phase, mosaic.cfa)) for p in order]
     tiles.append(_labeled(_clipping(planes, small, levels, block), "red: clipped   blue: at the dark end"))
-    tiles.append(_histogram(mosaic, tiles[0].shape[0], tiles[0].shape[1]))
+    inks = tuple(_COLOR_INKS[c] for c in phase.best) if phase.determinable else _SITE_INKS
+    tiles.append(_histogram(mosaic, inks, tiles[0].shape[:2]))
     return _sheet(tiles, 2 if tiles[0].shape[1] > 1.6 * tiles[0].shape[0] else 3)
 
 
@@ -70,7 +72,8 @@ def _clipping(planes: Pixels, small: Pixels, levels: Levels, block: int) -> Pict
     return gray
 
 
-def _histogram(mosaic: Mosaic, height: int, width: int) -> Picture:
+def _histogram(mosaic: Mosaic, inks: Sequence[tuple[int, int, int]], size: tuple[int, ...]) -> Picture:
+    height, width = size
     values = mosaic.site_values()
     low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1)
     image = Image.new("RGB", (width, height), _BACK)
@@ -78,7 +81,7 @@ def _histogram(mosaic: Mosaic, height: int, width: int) -> Picture:
     bins = min(width - 20, max(int(high - low) + 1, 16))
     counts = [np.histogram(v, bins=bins, range=(low, high))[0] for v in values]
     top = np.log1p(max(int(c.max()) for c in counts))
-    for count, ink in zip(counts, _SITE_INKS, strict=True):
+    for count, ink in zip(counts, inks, strict=True):
         x = 10 + np.arange(bins) * (width - 20) / bins
         y = height - 10 - np.log1p(count) / max(top, 1e-9) * (height - _TEXT - 20)
         draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=ink, width=1)
@@ -88,11 +91,10 @@ def _histogram(mosaic: Mosaic, height: int, width: int) -> Picture:
 
 def _thumbnail(data: Bytes, candidate: Candidate, cfa: str) -> Picture:
     place = candidate.layout
-    step = max(1, place.height // 2 // _TILE)
+    step = max(1, max(place.height, place.width) // 2 // _TILE)
     rows = [candidate.samples(data, slice(y, place.height // 2 * 2, 2 * step)) for y in (0, 1)]
     count = min(len(r) for r in rows)
-    columns = max(1, place.width // 2 // _TILE)
-    planes = np.stack([r[:count, x : place.width // 2 * 2 : 2 * columns] for r in rows for x in (0, 1)])
+    planes = np.stack([r[:count, x : place.width // 2 * 2 : 2 * step] for r in rows for x in (0, 1)])
     black = np.quantile(planes[:, ::2, ::2], 0.001)
     return _colors((planes - black).astype(np.float32), cfa)
 

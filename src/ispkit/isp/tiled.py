@@ -21,8 +21,8 @@ from ispkit.core.frame import Frame
 from ispkit.core.param import Value, Values
 from ispkit.isp.pipeline import Pipeline
 
-TILE = 512
-"""edge of a tile: its float32 RGB (3 MiB) and a few temporaries stay near the processor's caches"""
+TILE = 1024
+"""edge of a tile, px: the smallest for which work that is done once a tile (matrices, maps) hardly counts"""
 
 Settings = Mapping[str, Mapping[str, Value]]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]

@@ -29,12 +29,15 @@ def lift_shadows(x: Tensor, amount: float | Tensor) -> Tensor:
     return x * (1 + per_image(amount, x) * torch.exp(-x.clamp(min=0) / _SHADOW_RANGE))
 
 
-def sigmoid(x: Tensor, contrast: float | Tensor, pivot: float | Tensor) -> Tensor:
-    """Log-logistic film curve x^c / (x^c + k) with k such that `pivot` stays put; black 0, white 1.
+def sigmoid(x: Tensor, contrast: float | Tensor, pivot: float | Tensor, white: float | Tensor) -> Tensor:
+    """Log-logistic film curve s(x) = x^c / (x^c + k), scaled so that `white` becomes 1; `pivot` stays put.
 
-    Negative light becomes 0. It is the log-logistic member of the film-like sigmoids.
+    k = p^c w^c (1 - p) / (p w^c - p^c) for contrast c >= 1, pivot p < 1 <= white w. With c = w = 1 it is the
+    straight line. Negative light becomes 0, light above `white` 1.
     """
-    c, p = per_image(contrast, x), per_image(pivot, x)
-    powered = x.clamp(min=_TINY) ** c
-    y = powered / (powered + p**c * (1 / p - 1))
+    c, p, w = (per_image(v, x) for v in (contrast, pivot, white))
+    top, middle = w**c, p**c
+    k = middle * top * (1 - p) / (p * top - middle).clamp(min=_TINY)
+    powered = torch.minimum(x.clamp(min=_TINY), w) ** c
+    y = powered * (top + k) / ((powered + k) * top)
     return torch.where(x <= _TINY, torch.zeros_like(x), y)

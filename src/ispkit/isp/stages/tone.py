@@ -22,10 +22,12 @@ class ToneCurve(Stage):
     style = Choice(default="none", options=("none", "knee", "sigmoid"), doc="which curve")
     shadow = Param(default=0.0, low=-0.9, high=3.0, doc="gain at black minus 1; fades above 0.08")
     knee = Param(default=0.8, low=0.1, high=0.98, when=("style", ("knee",)), doc="straight up to here")
-    white = Param(default=2.0, low=1.0, high=16.0, scale="log", when=("style", ("knee",)), doc="light that becomes 1")
+    white = Param(
+        default=2.0, low=1.0, high=16.0, scale="log", when=("style", ("knee", "sigmoid")), doc="light that becomes 1"
+    )
     power = Param(default=1.0, low=0.3, high=2.0, scale="log", when=("style", ("knee",)), doc="exponent of the result")
     contrast = Param(
-        default=1.5, low=0.5, high=4.0, scale="log", when=("style", ("sigmoid",)), doc="slope about the pivot"
+        default=1.5, low=1.0, high=4.0, scale="log", when=("style", ("sigmoid",)), doc="slope about the pivot"
     )
     pivot = Param(
         default=0.18, low=0.03, high=0.5, scale="log", when=("style", ("sigmoid",)), doc="light that stays put"
@@ -46,5 +48,5 @@ class ToneCurve(Stage):
 
     def _curve(self, x: torch.Tensor, style: str, knobs: dict[str, Number]) -> torch.Tensor:
         if style == "sigmoid":
-            return tone.sigmoid(x, knobs["contrast"], knobs["pivot"])
+            return tone.sigmoid(x, knobs["contrast"], knobs["pivot"], knobs["white"])
         return tone.knee_power(x, knobs["knee"], knobs["white"], knobs["power"])
