@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
-
-FIRST = ("index.md", "presets.md")
 
 
 def on_config(config: Any) -> Any:
@@ -19,6 +18,9 @@ def on_config(config: Any) -> Any:
 
 
 def pages(docs: Path, folder: str) -> list[str]:
-    """The pages of a folder, relative to `docs`: overviews first, the others by name."""
+    """The pages of a folder, relative to `docs`: its index, then in the order of the index's links, then by name."""
     names = sorted(p.name for p in (docs / folder).glob("*.md"))
-    return [f"{folder}{name}" for name in sorted(names, key=lambda n: (n not in FIRST, n))]
+    index = docs / folder / "index.md"
+    links = re.findall(r"\(([\w-]+\.md)\)", index.read_text(encoding="utf-8")) if index.is_file() else []
+    order = {name: i for i, name in reversed(list(enumerate(["index.md", *links])))}
+    return [folder + name for name in sorted(names, key=lambda n: (order.get(n, len(order)), n))]

@@ -242,3 +242,30 @@ def test_real_files_develop(cli, shared, tmp_path):
     for name in ("raw_gopro_hero7/gopro_hero7_crop1536x1024.dng", "raw_dng/Blackmagic.dng"):
         code, _, err = cli("render", shared / name, "-o", tmp_path / f"{Path(name).stem}.png")
         assert (code, err) == (0, "")
+
+
+def check_damaged(tmp_path: Path, count: int, sources: list[Path]) -> None:
+    """Every mutated file gives a picture or one sentence; nothing half-written, no hang, bounded memory."""
+    script = Path(__file__).with_name("develop_damaged.py")
+    command = [sys.executable, str(script), str(tmp_path), "7", str(count), *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert len(report["results"]) == count * len(sources)
+    for result in report["results"]:
+        assert result["left"] == ([] if result["error"] else ["picture.png"]), result
+        assert "\n" not in result["error"]
+    assert any(r["error"] for r in report["results"])
+    assert any(not r["error"] for r in report["results"])
+    assert report["peak_kib"] < 4 << 20
+
+
+def test_damaged_files_through_the_command_line(raws, tmp_path):
+    check_damaged(tmp_path, 15, sorted(raws.glob("*.dng"))[:2])
+
+
+@pytest.mark.slow
+def test_500_damaged_camera_files_through_the_command_line(shared, tmp_path):
+    names = ("raw_gopro_hero7/gopro_hero7_crop1536x1024.dng", "raw_dng/Blackmagic.dng")
+    check_damaged(tmp_path, 250, [shared / name for name in names])

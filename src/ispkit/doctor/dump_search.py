@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ispkit.doctor.depth import Depth, codes, depths
 from ispkit.doctor.encodings import BYTE, ENCODINGS, GIGE10, WORD, WORD_BIG, Bytes, Encoding
-from ispkit.doctor.layout import Layout, edges, layouts
-from ispkit.doctor.period import MIN_STRIDE, column_pattern, longest_stride, stride_candidates
+from ispkit.doctor.layout import Layout, edges, header_is_picture, layouts
+from ispkit.doctor.period import MIN_STRIDE, column_pattern, fundamental_evidence, longest_stride, stride_candidates
 from ispkit.doctor.predict import Strips, code_length
 
 MIN_BYTES = 1 << 14
@@ -22,7 +22,8 @@ _CLEAR_PICTURE = 6.0
 _CLEAR_PATTERN = 12.0
 _CAP = 28.0
 """standard errors; more are no more convincing"""
-_HOPELESS = -200.0
+_SWALLOWED = 8.0
+"""nats against a header that looks like rows of the picture"""
 _MODEL_ERROR = 0.001
 """of a code length, relative"""
 
@@ -59,8 +60,14 @@ class DumpSearch:
     candidates: tuple[Candidate, ...]
     basis: str
     """what decided: "picture" (prediction from rows above), "pattern" (fixed pattern of columns) or "none\""""
-    margin: float
-    """standard errors between the best encoding and stride and the next"""
+
+    @property
+    def margin(self) -> float:
+        """Nats between the first candidate and the best with another encoding, width or stride."""
+        first = self.candidates[0]
+        key = (first.encoding.name, first.layout.stride)
+        rest = [c.log_score for c in self.candidates if (c.encoding.name, c.layout.stride) != key]
+        return first.log_score - max(rest, default=first.log_score - _CAP)
 
     @property
     def determinable(self) -> bool:
@@ -83,17 +90,33 @@ def search_dump(data: Bytes, limit: int = 12) -> DumpSearch:
     """Rank the geometries of a file that holds bare samples, best first."""
     strides = _strides(data)
     if not strides or data[:: max(len(data) // 65536, 1)].std() == 0:
-        return DumpSearch((), "none", 0.0)
+        return DumpSearch((), "none")
     readings = _weighed(data, strides)
-    basis, readings, evidence, margin = _decided(data, readings)
-    found = [
-        Candidate(r.encoding, place, Depth(r.encoding.bits, "lsb", 1.0), r.mean, e + r.encoding.log_prior + s, 0.0)
-        for r, e in zip(readings, evidence, strict=True)
-        if e > _HOPELESS
-        for place in layouts(len(data), r.encoding, r.stride, edges(data, r.encoding, r.stride))[:_PER_STRIDE]
-        for s in (place.log_score,)
-    ]
-    return DumpSearch(_ranked(data, found, limit), basis, margin)
+    if _beats_chance(data, readings[0]):
+        return DumpSearch(_ranked(data, _by_picture(data, readings), limit), "picture")
+    basis, found = _by_pattern(data, readings)
+    return DumpSearch(_ranked(data, found, limit), basis)
+
+
+def _by_picture(data: Bytes, readings: Sequence[_Reading]) -> list[Candidate]:
+    """Candidates weighed by how well the rows that they name predict each other."""
+    strips = Strips.spread(data, len(readings[0].lengths), max(r.stride for r in readings))
+    placed, lengths = [], {}
+    for r in readings:
+        score = r.encoding.log_prior + fundamental_evidence(data, r.encoding, r.stride)
+        for place in layouts(len(data), r.encoding, r.stride, edges(data, r.encoding, r.stride))[:_PER_STRIDE]:
+            key = (r.encoding, r.stride, place.offset % r.stride)
+            if key not in lengths:
+                lengths[key] = code_length(strips, r.encoding, r.stride, place.offset)
+            header = -_SWALLOWED if header_is_picture(data, r.encoding, place) else 0.0
+            placed.append((_Reading(r.encoding, r.stride, lengths[key]), place, score + place.log_score + header))
+    best = min((r for r, _, _ in placed), key=lambda r: r.mean)
+    return [_candidate(r, place, score - 0.5 * min(_gap(r, best), _CAP) ** 2) for r, place, score in placed]
+
+
+def _candidate(reading: _Reading, place: Layout, score: float) -> Candidate:
+    depth = Depth(reading.encoding.bits, "lsb", 1.0)
+    return Candidate(reading.encoding, place, depth, reading.mean, score, 0.0)
 
 
 def _strides(data: Bytes) -> list[int]:
@@ -127,15 +150,6 @@ def _readings(strips: Strips, encoding: Encoding, strides: Sequence[int]) -> lis
     return [_Reading(encoding, s, code_length(aligned, encoding, s)) for s in usable]
 
 
-def _decided(data: Bytes, readings: list[_Reading]) -> tuple[str, list[_Reading], list[float], float]:
-    """What supports the ranking, the readings in order, nats for each, and the margin of the first."""
-    best = readings[0]
-    if _beats_chance(data, best):
-        gaps = [_gap(r, best) for r in readings]
-        return "picture", readings, [-0.5 * min(g, _CAP) ** 2 for g in gaps], min(gaps[1:], default=_CAP)
-    return _by_pattern(data, readings)
-
-
 def _beats_chance(data: Bytes, best: _Reading) -> bool:
     """Whether rows at this stride predict clearly better than rows anywhere else do."""
     size = best.encoding.group_bytes if best.encoding.packing == "unpacked" else 1
@@ -148,25 +162,24 @@ def _beats_chance(data: Bytes, best: _Reading) -> bool:
     return all(_gap(r, own) > _CLEAR_PICTURE for r in elsewhere)
 
 
-def _by_pattern(data: Bytes, readings: list[_Reading]) -> tuple[str, list[_Reading], list[float], float]:
+def _by_pattern(data: Bytes, readings: Sequence[_Reading]) -> tuple[str, list[Candidate]]:
     """No picture: the distance at which the columns' fixed pattern repeats, if there is one."""
     strips = Strips.spread(data, _SCAN_STRIPS, longest_stride(len(data)))
     rivals = [r for e in ENCODINGS for r in _readings(strips, e, [readings[0].stride // 2 * 2])]
     shortest = min(rivals, key=lambda r: r.mean)
-    close = [r.encoding for r in rivals if _gap(r, shortest) < _CLEAR_PICTURE]
-    encoding = max(close, key=lambda e: e.log_prior)
-    reading = encoding if encoding in (WORD, WORD_BIG, BYTE) else BYTE
-    strides = _strides(data)
-    usable = [s for s in strides if s % reading.group_bytes == 0]
+    close = [r for r in rivals if _gap(r, shortest) < _CLEAR_PICTURE]
+    likely = max(close, key=lambda r: r.encoding.log_prior)
+    reading = likely.encoding if likely.encoding in (WORD, WORD_BIG, BYTE) else BYTE
+    usable = [s for s in _strides(data) if s % reading.group_bytes == 0]
     strength = {s: column_pattern(data, reading, s) for s in usable}
-    order = sorted(strength, key=lambda s: -strength[s])
-    blank = np.full(2, readings[0].mean)
-    ordered = [_Reading(encoding, s, blank) for s in order[:8]]
-    if not order or strength[order[0]] < _CLEAR_PATTERN:
-        return "none", ordered or readings, [0.0] * len(ordered or readings), 0.0
-    best = strength[order[0]]
-    margin = best - strength[order[1]] if len(order) > 1 else best
-    return "pattern", ordered, [0.5 * (strength[r.stride] - best) for r in ordered], margin
+    best = max(strength.values(), default=0.0)
+    basis = "pattern" if best > _CLEAR_PATTERN else "none"
+    found = []
+    for stride in sorted(strength, key=lambda s: -strength[s])[:8]:
+        score = likely.encoding.log_prior + (0.5 * (strength[stride] - best) if basis == "pattern" else 0.0)
+        places = layouts(len(data), likely.encoding, stride, edges(data, likely.encoding, stride))[:_PER_STRIDE]
+        found += [_candidate(likely, p, score + p.log_score) for p in places]
+    return basis, found
 
 
 def _gap(other: _Reading, best: _Reading) -> float:

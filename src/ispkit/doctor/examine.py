@@ -230,7 +230,7 @@ def _geometry_finding(search: DumpSearch) -> Finding:
     padded = place.stride - best.encoding.rule.row_bytes(place.width, best.encoding.bits)
     extra += f", {padded} bytes of padding a row" if padded else ""
     words = f"{place.width}x{place.height}, {best.encoding.name}{extra}"
-    numbers = {"basis": search.basis, "margin_standard_errors": search.margin, "probability": best.probability}
+    numbers = {"basis": search.basis, "margin_nats": search.margin, "probability": best.probability}
     if not search.determinable:
         what = f"rows cannot be told from the pixels; by its size the file could be {words}"
         return Finding("geometry", "undeterminable", what, "whole file", "state the geometry by flags", numbers)

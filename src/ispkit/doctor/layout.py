@@ -145,7 +145,28 @@ def _breaks(folded: Bytes, encoding: Encoding, parity: int) -> NDArray[np.float6
     profile = np.mean([np.roll(profile, -k) for k in range(lag)], axis=0)  # all steps that cross the break
     middle = float(np.median(profile))
     spread = 1.4826 * float(np.median(np.abs(profile - middle))) + 1e-9
-    return np.clip((profile - middle) / spread - 2.0, 0.0, _SEAM_CAP)
+    evidence: NDArray[np.float64] = np.clip((profile - middle) / spread - 2.0, 0.0, _SEAM_CAP)
+    return evidence
+
+
+def header_is_picture(data: Bytes, encoding: Encoding, layout: Layout) -> bool:
+    """Whether the row before the first is as much like it as the rows after it are among each other."""
+    if layout.offset < layout.stride:
+        return False
+    row_bytes = encoding.rule.row_bytes(layout.width, encoding.bits) // encoding.group_bytes * encoding.group_bytes
+    starts = [
+        layout.offset + layout.stride * k for k in range(-1, 8) if layout.offset + layout.stride * (k + 1) <= len(data)
+    ]
+    rows = encoding.decode(np.stack([data[s : s + row_bytes] for s in starts])).astype(np.float64)
+    steps = rows[:, 2:] - rows[:, :-2]
+    power = np.sqrt((steps**2).mean(axis=1)) + 1e-9
+    alike = (steps[1:] * steps[:-1]).mean(axis=1) / power[1:] / power[:-1]
+    # the levels of the colors are alike too, whatever the scene: means of the sites over the row
+    means = np.abs(np.diff(rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2).mean(axis=1), axis=0)).mean(
+        axis=1
+    )
+    level = bool(means[0] < 3 * np.median(means[1:]) + 1) and bool(power[0] < 2 * power[1] and power[1] < 2 * power[0])
+    return bool(alike[0] > 0.5 * np.median(alike[1:])) and level
 
 
 def _cyclic_run(flags: NDArray[np.bool_]) -> tuple[int, int] | None:

@@ -58,7 +58,8 @@ def _line(x: Reals, y: Reals, weight: Reals) -> tuple[float, float]:
         design = np.stack([x * w, w], axis=1)
         slope, offset = np.linalg.lstsq(design, y * w, rcond=None)[0]
         left = y - (slope * x + offset)
-        w = weight / np.maximum(y, 1e-6) / (1 + np.maximum(left / np.maximum(y, 1e-6), 0) * 8)
+        textured = left > 0.3 * np.maximum(y, 1e-6)  # texture only ever adds
+        w = weight / np.maximum(y, 1e-6) * np.where(textured, 0.1, 1.0)
     return max(float(slope), 0.0), max(float(offset), float(y.min()) * 0.05, 0.0)
 
 
@@ -81,12 +82,11 @@ def _flat_statistics(planes: Pixels) -> tuple[Reals, Reals]:
 def _lines(check: str, word: str, planes: Pixels, axis: int, floor: float) -> Finding:
     """Lines that differ from both neighbors of their color more than independent pixels can."""
     length = planes.shape[axis]
-    smooth = planes - _along_median(planes, axis)
+    smooth = planes - _beside(planes, axis)
     low, high = np.quantile(smooth[:, ::4, ::4], [0.02, 0.98])
     profile = np.clip(smooth, low, high).mean(axis=axis, dtype=np.float64)
-    steps = profile[:, 1:-1] - 0.5 * (profile[:, :-2] + profile[:, 2:])
-    spread = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / np.sqrt(1.5)
-    expected = float(np.clip(smooth[:, ::2, ::2], low, high).std()) / np.sqrt(length)
+    spread = 1.4826 * float(np.median(np.abs(profile - np.median(profile)))) / np.sqrt(1.5)
+    expected = float(np.clip(smooth[:, ::2, ::2], low, high).std()) / np.sqrt(1.5 * length)
     excess = float(np.sqrt(max(spread**2 - expected**2, 0.0)))
     numbers = {"line_sigma_dn": excess, "expected_sigma_dn": expected, "read_noise_dn": floor}
     if spread > _MIN_EXCESS**0.5 * expected and excess > _LINE_SHARE * max(floor, 0.3):
@@ -95,7 +95,7 @@ def _lines(check: str, word: str, planes: Pixels, axis: int, floor: float) -> Fi
     return Finding(check, "ok", f"{word} show no pattern of their own ({excess:.2g} DN)", word, "", numbers)
 
 
-def _along_median(planes: Pixels, axis: int) -> Pixels:
+def _beside(planes: Pixels, axis: int) -> Pixels:
     """The scene across the lines, coarsely: the mean of the two neighboring lines of the same color."""
     other = 3 - axis
     before, after = np.roll(planes, 1, axis=other), np.roll(planes, -1, axis=other)

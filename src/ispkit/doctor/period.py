@@ -12,6 +12,8 @@ MIN_STRIDE = 32
 MIN_ROWS = 24
 _WINDOW = 1 << 20
 _PEAKS = 14
+_ALIKE, _NO_LIKENESS = 0.4, 0.004
+_LIKENESS_NATS, _MOST = 8.0, 16.0
 Reals = NDArray[np.float64]
 
 
@@ -46,6 +48,37 @@ def windows(data: Bytes, reading: Encoding, count: int = 3) -> list[NDArray[np.i
     length = min(_WINDOW, len(data)) // 4 * 4
     starts = np.linspace(0, len(data) - length, count if len(data) > 2 * length else 1).astype(np.int64) // 4 * 4
     return [reading.decode(data[None, s : s + length])[0] for s in starts]
+
+
+def fundamental_evidence(data: Bytes, encoding: Encoding, stride: int) -> float:
+    """Nats, 0 or less, for a stride to be no half and no multiple of the distance of rows.
+
+    Edges run through neighboring rows. At half the distance nothing is alike, so a stride that is much less
+    like the next than twice itself is too short; one whose half is alike as well is too long.
+    """
+    here, twice = row_likeness(data, encoding, stride), row_likeness(data, encoding, 2 * stride)
+    half = row_likeness(data, encoding, stride // 2) if stride // 2 % encoding.group_bytes == 0 else 0.0
+    penalty = 0.0
+    if twice > _NO_LIKENESS:
+        penalty += float(np.clip(_LIKENESS_NATS * np.log(_ALIKE * twice / max(here, 1e-6)), 0, _MOST))
+    if max(here, half) > _NO_LIKENESS:
+        penalty += float(np.clip(_LIKENESS_NATS * np.log(max(half, 1e-6) / (_ALIKE * max(here, 1e-6))), 0, _MOST))
+    return -penalty
+
+
+def row_likeness(data: Bytes, encoding: Encoding, stride: int) -> float:
+    """Correlation of the steps between samples of one color with those `stride` bytes on."""
+    packed = encoding.packing != "unpacked"
+    reading, lag = (BYTE, encoding.group_bytes) if packed else (encoding, 2)
+    distance = stride // reading.group_bytes
+    found = []
+    for samples in windows(data, reading):
+        steps = (samples[lag:] - samples[:-lag]).astype(np.float32)
+        steps = np.clip(steps, *np.percentile(steps[::7], [2, 98]))
+        power = float((steps**2).mean())
+        if distance < len(steps) // 2 and power > 0:
+            found.append(float((steps[distance:] * steps[:-distance]).mean()) / power)
+    return float(np.mean(found)) if found else 0.0
 
 
 def column_pattern(data: Bytes, reading: Encoding, stride: int) -> float:

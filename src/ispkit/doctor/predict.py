@@ -59,14 +59,21 @@ class Strips:
         return Strips(self.data, self.starts + np.where(clear, costs.argmin(axis=0), overall))
 
 
-def code_length(strips: Strips, encoding: Encoding, stride: int) -> Reals:
-    """Bits per stored byte of each strip, (strips,), when rows lie `stride` bytes apart."""
+def code_length(strips: Strips, encoding: Encoding, stride: int, offset: int | None = None) -> Reals:
+    """Bits per stored byte of each strip, (strips,), when rows lie `stride` bytes apart.
+
+    With `offset`, the first row's place, groups of samples and odd rows are where the layout has them; without
+    it `strips` are taken as `aligned`, and the better of two guesses tells the rows of one color from the other.
+    """
+    if offset is not None:
+        inside = (strips.starts - offset) % stride
+        strips = Strips(strips.data, strips.starts + -inside % encoding.group_bytes)
     rows = {k: strips.rows(encoding, -k * stride) for k in (0, *(k for k, _ in _ABOVE))}
     shift = _empty_bits(rows[0])
     rows = {k: r >> shift for k, r in rows.items()}
     target, taps = rows[0][:, _LEFT:-2], _taps(rows)
-    # rows are counted from either end of the file: its header or its trailer is no whole row
-    anchors = {0, len(strips.data) % stride}
+    # without an offset rows are counted from either end of the file: its header or its trailer is no whole row
+    anchors = {0, len(strips.data) % stride} if offset is None else {offset}
     parities = [((strips.starts - anchor) // stride % 2)[:, None] for anchor in sorted(anchors)]
     lengths = [_coded(target, taps, p * 2 + np.arange(target.shape[1])[None] % 2) for p in parities]
     best = min(lengths, key=lambda bits: float(bits.mean()))

@@ -174,7 +174,7 @@ class DngTags:
     @property
     def cfa_shape(self) -> tuple[int, int]:
         """Rows and columns after which the color filter array repeats."""
-        shape = [int(v) for v in self.raw.numbers(_CFA_DIM)]
+        shape = self.raw.integers(_CFA_DIM)
         return (shape[0], shape[1]) if len(shape) == 2 and min(shape) > 0 else (2, 2)
 
     def check_layout(self) -> None:
@@ -188,8 +188,11 @@ class DngTags:
         _ = self.active_area
         total = len(self.raw.data)
         for offsets, counts in ((273, 279), (324, 325)):
-            starts, sizes = self.raw.numbers(offsets), self.raw.numbers(counts)
-            if len(starts) and len(starts) == len(sizes) and (end := int((starts + sizes).max())) > total:
+            starts, sizes = self.raw.integers(offsets), self.raw.integers(counts)
+            if not starts or len(starts) != len(sizes):
+                continue
+            end = max(map(sum, zip(starts, sizes, strict=True)))
+            if end > total:
                 raise FileError(f"its pixels should end at byte {end}, the file at {total}: truncated or damaged")
 
     def black_map(self) -> NDArray[np.float64]:
@@ -197,7 +200,7 @@ class DngTags:
 
         Without the per-row and per-column deltas, see `black_deltas`.
         """
-        shape = [int(v) for v in self.raw.numbers(_BLACK_REPEAT)] or [1, 1]
+        shape = self.raw.integers(_BLACK_REPEAT) or [1, 1]
         values = self.numbers("BlackLevel")
         if not values:
             return np.zeros((1, 1, self.samples))

@@ -73,6 +73,10 @@ class Directory:
             values = np.frombuffer(blob, np.dtype(self.order + _KIND[kind])).astype(np.float64)
             return values[0::2] / values[1::2] if kind in _RATIONAL else values
 
+    def integers(self, code: int) -> list[int]:
+        """The values of a tag as integers; one that is not finite (a damaged file) becomes -1."""
+        return [int(v) if np.isfinite(v) else -1 for v in self.numbers(code)]
+
     def integer(self, code: int, default: int = 0) -> int:
         """The first value of a tag as an integer, or `default`."""
         values = self.numbers(code)
