@@ -19,6 +19,7 @@ from ispkit.isp.stages.encode import Lut3D
 ACTIVE: dict[str, dict[str, float | str]] = {
     "color_matrix": {"red_from_green": 0.1},
     "defect_pixels": {"detect": "both"},
+    "exposure": {"auto": "log_average"},
     "lens_shading": {"k1": 0.1, "k2": 0.05, "k3": 0.02},
     "green_equalization": {"strength": 0.7},
     "raw_denoise": {"luma": 0.6, "chroma": 0.8},

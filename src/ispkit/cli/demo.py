@@ -20,7 +20,7 @@ SAMPLES = (
         "raw_infinite_isp_8bit_grbg/Outdoor1_2592x1536_10bit_GRBG-configs.yml",
     ),
 )
-LOOKS = ("neutral", "camera-like")
+LOOKS: dict[str, list[str]] = {"neutral": [], "camera-like": ["exposure.auto=log_average"]}
 
 
 def demo(
@@ -65,10 +65,10 @@ def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> li
 
     console.print(f"{raw}", markup=False)
     pictures: list[str] = []
-    for look in LOOKS:
+    for look, settings in LOOKS.items():
         target = out / f"{raw.stem}_{look}.png"
         jobs.make_folder(out)
-        plan = jobs.plan([raw], target, look=jobs.look(look, None, []), output=jobs.Output(), sidecar=sidecar)
+        plan = jobs.plan([raw], target, look=jobs.look(look, None, settings), output=jobs.Output(), sidecar=sidecar)
         (outcome,) = jobs.run_all(plan, quiet=True)
         if outcome.error:
             console.print(f"  refused: {outcome.error}", markup=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ispkit.core.frame import Domain, Frame
-from ispkit.core.param import Choice, Number, Param
+from ispkit.core.param import Choice, Number, Param, Values
 from ispkit.isp.stage import Stage
 from ispkit.ops import levels
 from ispkit.ops.values import is_zero
@@ -29,22 +29,42 @@ class Linearize(Stage):
 
 
 class Exposure(Stage):
-    """Brighten or darken linear light."""
+    """Brighten or darken linear light, by hand, as the file's maker asks, and to a wanted mean.
+
+    `auto="log_average"` brings the geometric mean of the luminance to `key` (Reinhard et al. 2002), by at
+    most 4 EV; `ev` and the file's baseline come on top of it.
+    """
 
     reads, writes = Domain.LINEAR_RGB, Domain.LINEAR_RGB
+    global_statistics = True
     ev = Param(default=0.0, low=-6.0, high=6.0, unit="EV", doc="+1 doubles the light")
     baseline = Choice(default="file", options=("file", "off"), doc="add the EV that the file's maker asks for")
+    auto = Choice(default="off", options=("off", "log_average"), doc="bring the picture to a mean brightness")
+    key = Param(default=0.14, low=0.02, high=0.5, scale="log", when=("auto", ("log_average",)), doc="the wanted mean")
 
-    def apply(self, frame: Frame, ev: Number, baseline: str) -> Frame:
+    def apply(
+        self, frame: Frame, *, ev: Number, baseline: str, auto: str, key: Number, measured: Tensor | None = None
+    ) -> Frame:
         """The signal and its noise, scaled."""
         total = torch.as_tensor(ev).to(frame.data)
         if baseline == "file":
             total = total + frame.meta.baseline_exposure.to(frame.data)
-        elif is_zero(ev):
+        if auto != "off":
+            sums = levels.log_luminance_sums(frame.data) if measured is None else measured
+            total = total + levels.auto_ev(sums, key).to(frame.data)
+        elif baseline == "off" and is_zero(ev):
             return frame
         gain = total.exp2()
         noise = scaled_noise(frame.meta.noise_profile, gain)
         return frame.with_data(levels.expose(frame.data, total), noise_profile=noise)
+
+    def uses_statistics(self, values: Values) -> bool:
+        """Only where the mean is asked for."""
+        return bool((self.auto.index(values["auto"]) == 1).any())
+
+    def measure(self, frame: Frame, values: Values) -> Tensor:
+        """Sum of log2 luminance, and the number of pixels."""
+        return levels.log_luminance_sums(frame.data)
 
 
 def scaled_noise(profile: Tensor, gain: Tensor) -> Tensor:
