@@ -17,7 +17,8 @@ from ispkit.io.atomic import write_bytes
 
 def environment() -> dict[str, Any]:
     """The machine, the date, the commit and the libraries that matter for a number."""
-    cpu = next((l.split(":")[1].strip() for l in _cpuinfo() if l.startswith("model name")), platform.processor())
+    models = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     libraries = ("torch", "numpy", "rawpy", "opencv-python-headless")
     return {

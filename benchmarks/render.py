@@ -4,8 +4,8 @@
 
 Every contestant runs in a process of its own on two cores with two threads. `cold` is its first picture
 (compilation included, imports not), `warm` the median of the following ones. CPU seconds are those of
-all threads (idle OpenMP threads sleep), and of child processes. Peak memory is that of the whole process, interpreter included.
-Writes the JSON and, beside the docs, a page with the same numbers (`--page`).
+all threads and of child processes; idle OpenMP threads sleep. Peak memory is that of the whole process,
+interpreter included. Writes the JSON and, beside the docs, a page with the same numbers (`--page`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from ispkit.doctor.depth import codes, depths
 from ispkit.doctor.dump_search import search_dump
 from ispkit.doctor.encodings import ENCODINGS
 from ispkit.doctor.layout import Edges, layouts
+from ispkit.doctor.period import fundamental_evidence
 from ispkit.doctor.predict import Strips, code_length
 from ispkit.doctor.sizes import padding_log_prior, size_log_prior
 
@@ -67,6 +68,7 @@ def dump(samples: np.ndarray, encoding: str, padding: int = 0, header: int = 0) 
     return np.concatenate([head, rows.ravel()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "truth"), REAL.items())
 def test_truth_ranks_first_on_renamed_dumps(shared, name, truth):
     search = search_dump(np.fromfile(shared / name, np.uint8))
@@ -76,6 +78,7 @@ def test_truth_ranks_first_on_renamed_dumps(shared, name, truth):
     assert search.basis == ("pattern" if "black" in name else "picture")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["u16be", "mipi10", "mipi12", "packed12be", "gige12"])
 def test_encoding_padding_and_header_are_found(encoding):
     samples = scene(390, 504, BY_NAME[encoding].bits if encoding != "u16be" else 12)
@@ -97,8 +100,11 @@ def test_true_stride_gives_the_shortest_code():
     samples = scene(400, 300, 10)
     data = dump(samples, "u16le")
     strips = Strips.spread(data, 96, 1200)
-    lengths = {s: code_length(strips, BY_NAME["u16le"], s).mean() for s in (300, 596, 600, 604, 1200)}
+    word = BY_NAME["u16le"]
+    lengths = {s: code_length(strips, word, s, 0).mean() for s in (596, 598, 600, 602, 604, 1200)}
     assert min(lengths, key=lengths.get) == 600
+    nats = {s: fundamental_evidence(data, word, s) for s in (300, 600, 1200)}
+    assert nats[600] > max(nats[300], nats[1200]) + 4
 
 
 def test_noise_without_rows_is_undeterminable():

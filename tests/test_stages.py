@@ -191,3 +191,13 @@ def test_unknown_and_illegal_values_are_refused(name):
                 space.check({key: declared.high + (declared.high - declared.low)})
             with pytest.raises(ParamError, match=r"is outside \["):
                 space.check({key: float("nan")})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", STAGES)
+def test_a_gpu_gives_the_same_picture(name):
+    stage, frame = make_stage(name), frame_for(STAGES[name])
+    on_gpu = stage(frame.to("cuda"), settings(name))
+    assert on_gpu.data.is_cuda
+    torch.testing.assert_close(on_gpu.data.cpu(), stage(frame, settings(name)).data, rtol=1e-3, atol=1e-4)

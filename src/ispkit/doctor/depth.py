@@ -32,8 +32,6 @@ class Codes:
     """low bits that are always 0"""
     outliers: int
     """samples above `largest` (marks of defects)"""
-    step: int
-    """distance of neighboring codes in use, in the dense part of the histogram"""
 
 
 def codes(samples: NDArray[np.int32]) -> Codes:
@@ -46,7 +44,7 @@ def codes(samples: NDArray[np.int32]) -> Codes:
             largest = int(samples[samples < _ALL_ONES].max())
     used = int(np.bitwise_or.reduce(samples, axis=None))
     empty = (used & -used).bit_length() - 1 if used else 0
-    return Codes(largest, empty, outliers, _step(samples))
+    return Codes(largest, empty, outliers)
 
 
 def depths(found: Codes, stored_bits: int) -> list[Depth]:
@@ -71,12 +69,3 @@ def _most_significant(empty: int) -> list[Depth]:
     weights = 0.1 ** np.arange(len(ordered))
     depths = [Depth(b, "lsb" if b == 16 else "msb", float(p)) for b, p in zip(ordered, weights, strict=True)]
     return [Depth(d.bits, d.align, d.probability / float(weights.sum())) for d in depths]
-
-
-def _step(samples: NDArray[np.int32]) -> int:
-    low, high = np.percentile(samples[::3, ::3], [5, 60])
-    window = samples[(samples >= low) & (samples <= high)]
-    if window.size < 1000 or high - low < 8:
-        return 1
-    used = np.unique(window)
-    return max(1, int(np.median(np.diff(used)))) if len(used) > 4 else 1

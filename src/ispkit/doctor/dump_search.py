@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from ispkit.doctor.depth import Depth, codes, depths
 from ispkit.doctor.encodings import BYTE, ENCODINGS, GIGE10, WORD, WORD_BIG, Bytes, Encoding
 from ispkit.doctor.layout import Layout, edges, header_is_picture, layouts
-from ispkit.doctor.period import MIN_STRIDE, column_pattern, fundamental_evidence, longest_stride, stride_candidates
+from ispkit.doctor.period import (
+    MIN_STRIDE,
+    column_pattern,
+    fades,
+    fundamental_evidence,
+    longest_stride,
+    stride_candidates,
+)
 from ispkit.doctor.predict import Strips, code_length
 
 MIN_BYTES = 1 << 14
 _SCAN_STRIPS = 48
 _FINAL_STRIPS = 200
-_PER_STRIDE = 2
+_PER_STRIDE, _WEIGHED_PLACES = 2, 12
 _CLEAR_PICTURE = 6.0
 _CLEAR_PATTERN = 12.0
 _CAP = 28.0
@@ -92,7 +99,7 @@ def search_dump(data: Bytes, limit: int = 12) -> DumpSearch:
     if not strides or data[:: max(len(data) // 65536, 1)].std() == 0:
         return DumpSearch((), "none")
     readings = _weighed(data, strides)
-    if _beats_chance(data, readings[0]):
+    if _beats_chance(data, readings[0]) or fades(data, readings[0].encoding, readings[0].stride):
         return DumpSearch(_ranked(data, _by_picture(data, readings), limit), "picture")
     basis, found = _by_pattern(data, readings)
     return DumpSearch(_ranked(data, found, limit), basis)
@@ -104,14 +111,22 @@ def _by_picture(data: Bytes, readings: Sequence[_Reading]) -> list[Candidate]:
     placed, lengths = [], {}
     for r in readings:
         score = r.encoding.log_prior + fundamental_evidence(data, r.encoding, r.stride)
-        for place in layouts(len(data), r.encoding, r.stride, edges(data, r.encoding, r.stride))[:_PER_STRIDE]:
+        for place in _places(data, r.encoding, r.stride):
             key = (r.encoding, r.stride, place.offset % r.stride)
             if key not in lengths:
                 lengths[key] = code_length(strips, r.encoding, r.stride, place.offset)
-            header = -_SWALLOWED if header_is_picture(data, r.encoding, place) else 0.0
-            placed.append((_Reading(r.encoding, r.stride, lengths[key]), place, score + place.log_score + header))
+            placed.append((_Reading(r.encoding, r.stride, lengths[key]), place, score + place.log_score))
     best = min((r for r, _, _ in placed), key=lambda r: r.mean)
     return [_candidate(r, place, score - 0.5 * min(_gap(r, best), _CAP) ** 2) for r, place, score in placed]
+
+
+def _places(data: Bytes, encoding: Encoding, stride: int) -> list[Layout]:
+    """The best layouts at a stride, those with a header of picture rows put back."""
+    best = layouts(len(data), encoding, stride, edges(data, encoding, stride))[:_WEIGHED_PLACES]
+    weighed = [
+        replace(p, log_score=p.log_score - _SWALLOWED) if header_is_picture(data, encoding, p) else p for p in best
+    ]
+    return sorted(weighed, key=lambda p: -p.log_score)[:_PER_STRIDE]
 
 
 def _candidate(reading: _Reading, place: Layout, score: float) -> Candidate:
@@ -147,7 +162,7 @@ def _readings(strips: Strips, encoding: Encoding, strides: Sequence[int]) -> lis
     usable = [s for s in strides if encoding.packing != "unpacked" or s % encoding.group_bytes == 0]
     if not usable:
         return [_Reading(encoding, strides[0], np.full(len(strips.starts), 8.0))]
-    return [_Reading(encoding, s, code_length(aligned, encoding, s)) for s in usable]
+    return [_Reading(encoding, s, code_length(aligned, encoding, s, passes=1)) for s in usable]
 
 
 def _beats_chance(data: Bytes, best: _Reading) -> bool:
@@ -159,7 +174,7 @@ def _beats_chance(data: Bytes, best: _Reading) -> bool:
     strips = Strips.spread(data, len(best.lengths), longest).aligned(best.encoding)
     own = _Reading(best.encoding, best.stride, code_length(strips, best.encoding, best.stride))
     elsewhere = [_Reading(best.encoding, s, code_length(strips, best.encoding, s)) for s in others]
-    return all(_gap(r, own) > _CLEAR_PICTURE for r in elsewhere)
+    return all(_gap(r, own, model_error=0.0) > _CLEAR_PICTURE for r in elsewhere)
 
 
 def _by_pattern(data: Bytes, readings: Sequence[_Reading]) -> tuple[str, list[Candidate]]:
@@ -177,16 +192,15 @@ def _by_pattern(data: Bytes, readings: Sequence[_Reading]) -> tuple[str, list[Ca
     found = []
     for stride in sorted(strength, key=lambda s: -strength[s])[:8]:
         score = likely.encoding.log_prior + (0.5 * (strength[stride] - best) if basis == "pattern" else 0.0)
-        places = layouts(len(data), likely.encoding, stride, edges(data, likely.encoding, stride))[:_PER_STRIDE]
-        found += [_candidate(likely, p, score + p.log_score) for p in places]
+        found += [_candidate(likely, p, score + p.log_score) for p in _places(data, likely.encoding, stride)]
     return basis, found
 
 
-def _gap(other: _Reading, best: _Reading) -> float:
+def _gap(other: _Reading, best: _Reading, *, model_error: float = _MODEL_ERROR) -> float:
     """How much longer the other code is, in errors: of the paired difference and of a linear model."""
     difference = other.lengths - best.lengths
     sampling = float(difference.std()) / np.sqrt(len(difference))
-    error = np.hypot(sampling, _MODEL_ERROR * best.mean) + 1e-9
+    error = np.hypot(sampling, model_error * best.mean) + 1e-9
     return float(max(difference.mean() / error, 0.0))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from ispkit.doctor.findings import Finding, Verdict
@@ -14,6 +12,8 @@ _MANY_HOT = 2e-5
 _LINE_SHARE = 0.15
 _MIN_EXCESS = 6.0
 _BLOCK = 8
+_MIN_BLOCKS = 30
+_FLATTEST = 1.42  # mean over 10 % point of the variances that 64 independent pixels give
 
 
 def check_noise(mosaic: Mosaic) -> list[Finding]:
@@ -35,32 +35,32 @@ def noise_curve(planes: Pixels, black: float) -> tuple[float, float]:
     The lower envelope of a textured picture overestimates noise where nothing is flat: an upper bound.
     """
     means, variances = _flat_statistics(planes)
-    top = np.quantile(means, 0.995)
-    edges = np.linspace(means.min(), max(top, means.min() + 1e-3), 25)
-    x, y, weight = [], [], []
-    for low, high in pairwise(edges.tolist()):
-        inside = variances[(means >= low) & (means < high)]
-        if len(inside) >= 30:
-            x.append(0.5 * (low + high) - black)
-            y.append(float(np.quantile(inside, 0.1)) * 1.35)  # 10 % point of a spread measured on 64 pixels
-            weight.append(len(inside) ** 0.5)
-    if not x:
-        return 0.0, float(np.median(variances))
-    if len(x) < 3:
-        return 0.0, float(min(y))
-    return _line(np.array(x), np.array(y), np.array(weight))
+    light = means - black
+    edges = np.linspace(light.min(), max(float(np.quantile(light, 0.995)), float(light.min()) + 1e-3), 25)
+    place = np.digitize(light, edges)
+    bins = [found for k in range(1, len(edges)) if np.count_nonzero(found := place == k) >= _MIN_BLOCKS]
+    curve = (0.0, max(float(np.median(variances)), 1e-6))
+    if len(bins) < 3:
+        return 0.0, _FLATTEST * float(np.quantile(variances, 0.1))
+    x = np.array([light[b].mean() for b in bins])
+    weight = np.array([np.sqrt(b.sum()) for b in bins])
+    for _ in range(4):  # within a bin the noise grows too: compare each block with the curve at its own light
+        usual = np.maximum(curve[0] * light + curve[1], 1e-6)
+        ratio = [_FLATTEST * float(np.quantile((variances / usual)[b], 0.1)) for b in bins]
+        curve = _line(x, np.array(ratio) * np.maximum(curve[0] * x + curve[1], 1e-6), weight)
+    return curve
 
 
 def _line(x: Reals, y: Reals, weight: Reals) -> tuple[float, float]:
-    """Weighted least squares, relative errors, both coefficients at least 0."""
-    w = weight / np.maximum(y, 1e-6)
+    """Weighted least squares of relative errors, both coefficients at least 0; outliers above count little."""
+    size = np.maximum(y, 1e-6)
+    w = weight / size
+    slope, offset = 0.0, float(y.min())
     for _ in range(3):
-        design = np.stack([x * w, w], axis=1)
-        slope, offset = np.linalg.lstsq(design, y * w, rcond=None)[0]
-        left = y - (slope * x + offset)
-        textured = left > 0.3 * np.maximum(y, 1e-6)  # texture only ever adds
-        w = weight / np.maximum(y, 1e-6) * np.where(textured, 0.1, 1.0)
-    return max(float(slope), 0.0), max(float(offset), float(y.min()) * 0.05, 0.0)
+        slope, offset = np.linalg.lstsq(np.stack([x * w, w], axis=1), y * w, rcond=None)[0]
+        textured = y - (slope * x + offset) > 0.3 * size  # texture only ever adds
+        w = weight / size * np.where(textured, 0.1, 1.0)
+    return max(float(slope), 0.0), max(float(offset), float(y.min()) * 0.02, 0.0)
 
 
 def _flat_statistics(planes: Pixels) -> tuple[Reals, Reals]:

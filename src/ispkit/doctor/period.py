@@ -11,7 +11,9 @@ MAX_STRIDE = 1 << 16
 MIN_STRIDE = 32
 MIN_ROWS = 24
 _WINDOW = 1 << 20
-_PEAKS = 14
+_FAR_ROWS = (24, 36, 3)
+_ELSEWHERE = (0.29, 0.382, 0.618, 0.71, 1.29, 1.382, 1.618, 1.71)
+_PEAKS, _TRUSTED = 14, 3
 _ALIKE, _NO_LIKENESS = 0.4, 0.004
 _LIKENESS_NATS, _MOST = 8.0, 16.0
 Reals = NDArray[np.float64]
@@ -34,12 +36,13 @@ def stride_candidates(data: Bytes) -> list[int]:
     for reading in (BYTE, WORD, WORD_BIG):
         size = reading.group_bytes
         correlation = np.mean([_autocorrelation(w, top // size) for w in windows(data, reading)], axis=0)
-        for lag in _peaks(correlation, max(MIN_STRIDE // size, 2)):
+        for rank, lag in enumerate(_peaks(correlation, max(MIN_STRIDE // size, 2))):
             strength = float(correlation[lag])
             for part in (1, 2, 4):
                 stride = lag * size // part
+                worth = strength if rank < _TRUSTED else strength / part
                 if stride >= MIN_STRIDE and lag * size % part == 0:
-                    found[stride] = max(found.get(stride, 0.0), strength / part)
+                    found[stride] = max(found.get(stride, 0.0), worth)
     return sorted(found, key=lambda s: -found[s])
 
 
@@ -64,6 +67,14 @@ def fundamental_evidence(data: Bytes, encoding: Encoding, stride: int) -> float:
     if max(here, half) > _NO_LIKENESS:
         penalty += float(np.clip(_LIKENESS_NATS * np.log(max(half, 1e-6) / (_ALIKE * max(here, 1e-6))), 0, _MOST))
     return -penalty
+
+
+def fades(data: Bytes, encoding: Encoding, stride: int) -> bool:
+    """Whether near rows are clearly more alike than far ones: a picture; the columns of a dark frame stay alike."""
+    near = np.mean([row_likeness(data, encoding, stride * k) for k in (1, 2)])
+    far = [row_likeness(data, encoding, stride * k) for k in range(*_FAR_ROWS)]
+    chance = [row_likeness(data, encoding, int(stride * f) // 2 * 2) for f in _ELSEWHERE]
+    return float(near - np.mean(far)) > 8 * max(float(np.std(chance)), 1e-3)
 
 
 def row_likeness(data: Bytes, encoding: Encoding, stride: int) -> float:

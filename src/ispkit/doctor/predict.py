@@ -59,11 +59,14 @@ class Strips:
         return Strips(self.data, self.starts + np.where(clear, costs.argmin(axis=0), overall))
 
 
-def code_length(strips: Strips, encoding: Encoding, stride: int, offset: int | None = None) -> Reals:
+def code_length(
+    strips: Strips, encoding: Encoding, stride: int, offset: int | None = None, *, passes: int = 3
+) -> Reals:
     """Bits per stored byte of each strip, (strips,), when rows lie `stride` bytes apart.
 
     With `offset`, the first row's place, groups of samples and odd rows are where the layout has them; without
     it `strips` are taken as `aligned`, and the better of two guesses tells the rows of one color from the other.
+    `passes` of the fit: 1 is least squares, more come near the least absolute residual.
     """
     if offset is not None:
         inside = (strips.starts - offset) % stride
@@ -75,18 +78,19 @@ def code_length(strips: Strips, encoding: Encoding, stride: int, offset: int | N
     # without an offset rows are counted from either end of the file: its header or its trailer is no whole row
     anchors = {0, len(strips.data) % stride} if offset is None else {offset}
     parities = [((strips.starts - anchor) // stride % 2)[:, None] for anchor in sorted(anchors)]
-    lengths = [_coded(target, taps, p * 2 + np.arange(target.shape[1])[None] % 2) for p in parities]
+    columns = np.arange(target.shape[1])[None] % 2
+    lengths = [_coded(target, taps, p * 2 + columns, passes) for p in parities]
     best = min(lengths, key=lambda bits: float(bits.mean()))
     return best * encoding.group_pixels / encoding.group_bytes
 
 
-def _coded(target: NDArray[np.int32], taps: NDArray[np.float32], site: NDArray[np.int64]) -> Reals:
+def _coded(target: NDArray[np.int32], taps: NDArray[np.float32], site: NDArray[np.int64], passes: int) -> Reals:
     """Bits per sample of each strip, with one predictor per site of the 2x2."""
     residual = np.empty(target.shape, np.int64)
     for s in range(4):
         chosen = site == s
         if chosen.any():
-            residual[chosen] = np.rint(_residual(taps[chosen], target[chosen].astype(np.float32)))
+            residual[chosen] = np.rint(_residual(taps[chosen], target[chosen].astype(np.float32), passes))
     mean: Reals = _bits(residual, site).mean(axis=1)
     return mean
 
@@ -98,11 +102,11 @@ def _taps(rows: dict[int, NDArray[np.int32]]) -> NDArray[np.float32]:
     return np.stack([*columns, np.ones_like(columns[0])], axis=-1).astype(np.float32)
 
 
-def _residual(taps: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the best linear predictor leaves; reweighted twice, so that its absolute value is least."""
+def _residual(taps: NDArray[np.float32], target: NDArray[np.float32], passes: int) -> NDArray[np.float32]:
+    """What the best linear predictor leaves; reweighted, so that its absolute value is least."""
     weight: NDArray[Any] = np.ones(len(target), np.float32)
     left = target
-    for _ in range(3):
+    for _ in range(passes):
         weighted = taps * weight[:, None]
         normal = (weighted.T @ taps).astype(np.float64)
         ridge = np.eye(len(normal)) * 1e-6 * max(np.trace(normal) / len(normal), 1.0)

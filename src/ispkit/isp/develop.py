@@ -110,10 +110,13 @@ def look_of(frame: Frame, pipeline: Pipeline, values: Values | None = None) -> L
 
 def turned(codes: Codes, orientation: int) -> Codes:
     """Apply an EXIF orientation to pixels (H, W, C)."""
+    import cv2  # its flip is several times faster than a strided copy
+
     transpose, rows, columns = UPRIGHT[orientation]
-    picture: Any = codes.swapaxes(0, 1) if transpose else codes
-    turned_picture: Codes = np.ascontiguousarray(picture[:: -1 if rows else 1, :: -1 if columns else 1])
-    return turned_picture
+    picture = cv2.transpose(codes) if transpose else codes
+    if rows or columns:
+        picture = cv2.flip(picture, {(True, False): 0, (False, True): 1, (True, True): -1}[rows, columns])
+    return np.ascontiguousarray(picture)
 
 
 def sensor_window(crop: Window, size: tuple[int, int], orientation: int) -> tuple[int, int, int, int]:

@@ -46,9 +46,9 @@ class Build:
     inputs: list[Any] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
 
-    def array(self, dimensions: int) -> Any:
+    def array(self, dimensions: int, bits: int = 32) -> Any:
         """The next runtime array."""
-        self.inputs.append(hl.ImageParam(hl.Float(32), dimensions, f"array{len(self.inputs)}"))
+        self.inputs.append(hl.ImageParam(hl.Float(bits), dimensions, f"array{len(self.inputs)}"))
         return self.inputs[-1]
 
     def named(self, value: Any) -> Any:
@@ -177,7 +177,7 @@ def _matrix(build: Build, color: Color, _: Hashable) -> Color:
 
 
 def _curve(build: Build, color: Color, variant: Any) -> Color:
-    table, share = build.array(2), build.array(1)
+    table, share = build.array(2, bits=64), build.array(1)
     curved = [_look_up(table, c) for c in color]
     if not variant[1]:
         return curved
@@ -193,7 +193,9 @@ def _look_up(table: Any, x: Any) -> Any:
     index = hl.clamp(hl.i32(word >> CURVE_DROPPED_BITS) - first, 0, last - first)
     share = hl.f32(hl.i32(word & (2**CURVE_DROPPED_BITS - 1))) * hl.f32(2.0**-CURVE_DROPPED_BITS)
     sign = hl.select(x < 0, 1, 0)
-    return table[index, sign] + (table[index + 1, sign] - table[index, sign]) * share
+    pair = hl.reinterpret(hl.UInt(64), table[index, sign])
+    value, step = (hl.reinterpret(hl.Float(32), hl.u32(half)) for half in (pair, pair >> hl.u64(32)))
+    return value + step * share
 
 
 def _luminance(color: Color) -> Any:

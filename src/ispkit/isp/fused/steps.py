@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ispkit.core.errors import IspkitError
 
-Array = NDArray[np.float32]
+Array = NDArray[np.float32] | NDArray[np.float64]
 Taps = tuple[tuple[int, int, float], ...]
 
 CURVE_RANGE = (2.0**-30, 2.0**16)
@@ -114,7 +114,7 @@ class Curve(Step):
     def arrays(self) -> list[Array]:
         """The tabulated function; the share, and f(TINY) / TINY, where a curve may jump between two points."""
         dark = float(self.function(torch.full((1, 3, 1, 1), TINY))[0, 0]) / TINY
-        return [tabulate(self.function), np.array([self.share, dark], np.float32)]
+        return [in_pairs(tabulate(self.function)), np.array([self.share, dark], np.float32)]
 
     @property
     def variant(self) -> tuple[Hashable, ...]:
@@ -161,6 +161,12 @@ def tabulate(function: Callable[[Tensor], Tensor]) -> Array:
     x = torch.from_numpy((index << CURVE_DROPPED_BITS).view(np.float32))
     both = torch.cat([x, -x]).expand(1, 3, 1, -1)
     return np.ascontiguousarray(function(both)[0, 0, 0].reshape(2, -1).numpy())
+
+
+def in_pairs(table: Array) -> Array:
+    """Each value and the step to the next one as two float32 in one word, which a kernel loads at once."""
+    steps = np.diff(table, axis=1, append=table[:, -1:])
+    return np.ascontiguousarray(np.stack([table, steps], axis=-1, dtype=np.float32)).view("<f8")[..., 0]
 
 
 def curve_index_range() -> tuple[int, int]:
