@@ -81,6 +81,7 @@ def test_a_folder_resumes_and_says_so(cli, raws, tmp_path):
     assert [r["skipped"] for r in json.loads(repeated)] == [True] * 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_no_finished_picture(raws, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "ispkit.cli.main", "render", str(raws), "-o", str(out), "--json"]
@@ -99,6 +100,7 @@ def test_a_killed_run_loses_no_finished_picture(raws, tmp_path):
     assert len(list(out.glob("*.png"))) == 3
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_pictures(cli, raws, tmp_path):
     assert cli("render", raws, "-o", tmp_path / "one")[0] == 0
     assert cli("render", raws, "-o", tmp_path / "two", "--workers", 2)[0] == 0
@@ -261,6 +263,7 @@ def check_damaged(tmp_path: Path, count: int, sources: list[Path]) -> None:
     assert report["peak_kib"] < 4 << 20
 
 
+@pytest.mark.slow
 def test_damaged_files_through_the_command_line(raws, tmp_path):
     check_damaged(tmp_path, 15, sorted(raws.glob("*.dng"))[:2])
 

@@ -160,6 +160,7 @@ def test_flat_noise_falls_and_edges_stay(method):
     assert (out.mean() - clean.mean()).abs() < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_laws(method):
     on = {"method": method, "luma": 1.2, "chroma": 1.0, "radius": 2.5}

@@ -144,6 +144,7 @@ def test_impossible_metadata(facts, word):
     assert any(word in f.what and f.verdict != "ok" for f in found)
 
 
+@pytest.mark.slow
 def test_dump_to_sidecar_and_back(tmp_path):
     path = tmp_path / "frame.bin"
     path.write_bytes(dump(SAMPLES, "mipi12", padding=16, header=64).tobytes())

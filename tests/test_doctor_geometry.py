@@ -101,7 +101,7 @@ def test_true_stride_gives_the_shortest_code():
     data = dump(samples, "u16le")
     strips = Strips.spread(data, 96, 1200)
     word = BY_NAME["u16le"]
-    lengths = {s: code_length(strips, word, s, 0).mean() for s in (596, 598, 600, 602, 604, 1200)}
+    lengths = {s: code_length(strips, word, s, 0).mean() for s in (596, 598, 600, 602, 604)}
     assert min(lengths, key=lengths.get) == 600
     nats = {s: fundamental_evidence(data, word, s) for s in (300, 600, 1200)}
     assert nats[600] > max(nats[300], nats[1200]) + 4

@@ -88,6 +88,7 @@ def test_off_is_identity():
     assert Jpeg().support({"mode": "off", "subsampling": "4:2:0", "quality": 75.0}, frame.size) == 0
 
 
+@pytest.mark.slow
 def test_laws():
     for subsampling in PILLOW:
         on = {"mode": "straight_through", "quality": 30.0, "subsampling": subsampling}

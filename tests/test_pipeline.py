@@ -126,6 +126,7 @@ def test_a_batch_of_settings_over_one_frame():
         torch.testing.assert_close(both[i : i + 1], one, rtol=1e-4, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_knobs_are_learned_by_gradient():
     truth = {"exposure.ev": 0.8, "white_balance.red_trim": 1.3, "encode.gamma": 1.8}
     isp = from_recipe({**SHORT, "stages": [*SHORT["stages"][:-1], {"encode": {"transfer": "gamma"}}]})

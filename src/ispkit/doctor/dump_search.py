@@ -191,7 +191,8 @@ def _by_pattern(data: Bytes, readings: Sequence[_Reading]) -> tuple[str, list[Ca
     basis = "pattern" if best > _CLEAR_PATTERN else "none"
     found = []
     for stride in sorted(strength, key=lambda s: -strength[s])[:8]:
-        score = likely.encoding.log_prior + (0.5 * (strength[stride] - best) if basis == "pattern" else 0.0)
+        score = likely.encoding.log_prior + fundamental_evidence(data, likely.encoding, stride)
+        score += 0.5 * (strength[stride] - best) if basis == "pattern" else 0.0
         found += [_candidate(likely, p, score + p.log_score) for p in _places(data, likely.encoding, stride)]
     return basis, found
 

@@ -18,7 +18,7 @@ from ispkit.doctor.sizes import (
 
 _ROWS = 384
 _SEAM_CAP = 12.0
-_PADDING_BONUS = 4.0
+_PADDING_BONUS = 6.0
 _MAX_EXTRA_ROWS = 8
 _MAX_WIDTH_LOSS = 512
 _HEADERS = tuple(1 << k for k in range(4, 17))

@@ -13,6 +13,7 @@ MIN_ROWS = 24
 _WINDOW = 1 << 20
 _FAR_ROWS = (24, 36, 3)
 _ELSEWHERE = (0.29, 0.382, 0.618, 0.71, 1.29, 1.382, 1.618, 1.71)
+_CLEARLY, _AROUND = 5.0, 33
 _PEAKS, _TRUSTED = 14, 3
 _ALIKE, _NO_LIKENESS = 0.4, 0.004
 _LIKENESS_NATS, _MOST = 8.0, 16.0
@@ -74,11 +75,14 @@ def fades(data: Bytes, encoding: Encoding, stride: int) -> bool:
     near = np.mean([row_likeness(data, encoding, stride * k) for k in (1, 2)])
     far = [row_likeness(data, encoding, stride * k) for k in range(*_FAR_ROWS)]
     chance = [row_likeness(data, encoding, int(stride * f) // 2 * 2) for f in _ELSEWHERE]
-    return float(near - np.mean(far)) > 8 * max(float(np.std(chance)), 1e-3)
+    return float(near - np.mean(far)) > _CLEARLY * max(float(np.std(chance)), 1e-3)
 
 
 def row_likeness(data: Bytes, encoding: Encoding, stride: int) -> float:
-    """Correlation of the steps between samples of one color with those `stride` bytes on."""
+    """Correlation of the steps between samples of one color with those `stride` bytes on, or of their sizes.
+
+    The size counts where neighboring rows have other colors, in which an edge may rise or fall.
+    """
     packed = encoding.packing != "unpacked"
     reading, lag = (BYTE, encoding.group_bytes) if packed else (encoding, 2)
     distance = stride // reading.group_bytes
@@ -86,10 +90,22 @@ def row_likeness(data: Bytes, encoding: Encoding, stride: int) -> float:
     for samples in windows(data, reading):
         steps = (samples[lag:] - samples[:-lag]).astype(np.float32)
         steps = np.clip(steps, *np.percentile(steps[::7], [2, 98]))
-        power = float((steps**2).mean())
-        if distance < len(steps) // 2 and power > 0:
-            found.append(float((steps[distance:] * steps[:-distance]).mean()) / power)
-    return float(np.mean(found)) if found else 0.0
+        if 0 < distance < len(steps) // 2 and steps.any():
+            sizes = _lanes_alike(np.abs(steps), lag if packed else 1)
+            local = np.convolve(sizes, np.full(_AROUND, 1 / _AROUND, np.float32), mode="same")
+            found.append([_correlation(x, distance) for x in (steps, sizes - local)])
+    return float(np.mean(found, axis=0).max()) if found else 0.0
+
+
+def _lanes_alike(sizes: NDArray[np.float32], lanes: int) -> NDArray[np.float32]:
+    """Sizes in units of their mean among the bytes of the same place in a group."""
+    rows = sizes[: len(sizes) // lanes * lanes].reshape(-1, lanes)
+    alike: NDArray[np.float32] = (rows / np.maximum(rows.mean(axis=0), 1e-6)).ravel()
+    return alike
+
+
+def _correlation(values: NDArray[np.float32], distance: int) -> float:
+    return float((values[distance:] * values[:-distance]).mean()) / max(float((values**2).mean()), 1e-12)
 
 
 def column_pattern(data: Bytes, reading: Encoding, stride: int) -> float:

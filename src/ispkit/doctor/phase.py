@@ -11,7 +11,7 @@ never proof. Three cues add up as log-odds, each a fact about light, paint or gl
 2. the mean of a picture is rather reddish than bluish against the sensor's own balance in warm light;
 3. lenses draw red sharper than blue: dispersion is steepest at short wavelengths, so edges are steeper in red.
 The weights of 1 and 2 come from a logistic fit to photographs seen by random Gaussian sensors under
-daylight and Planckian light; that of 3 from six real files. See docs/decisions/doctor.md.
+daylight and Planckian light; that of 3 from six real files. See docs/decisions/0006-doctor.md.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from ispkit.isp.fused.steps import (
 )
 from ispkit.ops.luma import WEIGHTS as LUMA
 
-TILE_ROWS, TILE_COLUMNS = 32, 256
+TILE_ROWS, TILE_COLUMNS = 32, 512
 _TINY = hl.f32(TINY)
 _X, _Y, _C = hl.Var("x"), hl.Var("y"), hl.Var("c")
 Color = list[Any]
@@ -44,7 +44,7 @@ class Build:
     mosaic: Any = field(default_factory=lambda: hl.ImageParam(hl.Float(32), 2, "mosaic"))
     rows_per_job: Any = field(default_factory=lambda: hl.Param(hl.Int(32), "rows_per_job"))
     inputs: list[Any] = field(default_factory=list)
-    kept: list[Any] = field(default_factory=list)
+    kept: list[tuple[Any, bool]] = field(default_factory=list)
 
     def array(self, dimensions: int, bits: int = 32) -> Any:
         """The next runtime array."""
@@ -58,12 +58,10 @@ class Build:
         return [func[_X, _Y][i] for i in range(len(value))] if isinstance(value, list) else func[_X, _Y]
 
     def keep(self, name: str, value: Any, *, whole_cells: bool = False) -> Any:
-        """Compute a value once per tile and read it from there."""
+        """Compute a value once per tile and read it from there; `whole_cells` where it differs in a 2x2."""
         func = hl.Func(name)
         func[_X, _Y] = value
-        if whole_cells:
-            func.align_bounds(_X, 2).align_bounds(_Y, 2).unroll(_Y, 2)
-        self.kept.append(func)
+        self.kept.append((func, whole_cells))
         return func
 
     @property
@@ -106,8 +104,19 @@ def _schedule(build: Build, out: Any) -> None:
     out.unroll(_C).vectorize(x, vector, guard).parallel(job)
     # without special cases for the last job, row and column: half the time to compile, the same to run
     out.never_partition([job, row, column, y])
-    for func in build.kept:
-        func.compute_at(out, column).vectorize(_X, vector)
+    for func, whole_cells in build.kept:
+        func.compute_at(out, column)
+        if whole_cells:
+            _vectorize_cells(func, vector)
+        else:
+            func.vectorize(_X, vector)
+
+
+def _vectorize_cells(func: Any, vector: int) -> None:
+    """Vectors over every other column, both columns and rows of a cell unrolled: no site's sum is thrown away."""
+    cell, x = hl.Var("cell"), hl.Var("xi")
+    func.align_bounds(_X, 2 * vector).align_bounds(_Y, 2).split(_X, cell, x, 2).reorder(x, cell, _Y)
+    func.unroll(x).unroll(_Y, 2).vectorize(cell, vector)
 
 
 def _sites(build: Build, value: Any, _: Hashable) -> Any:
