@@ -110,3 +110,16 @@ def test_color_of_a_known_camera_survives_the_round_trip():
     neutral = (white / white.max())[None]
     m = camera_color.camera_to_linear_srgb(neutral, torch.ones_like(neutral), pair, NO_FORWARD, CCTS)
     torch.testing.assert_close((m[0] @ seen).T, PATCHES, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("cct", [1800.0, 2400.0, 3200.0, 4700.0, 7000.0, 15000.0])
+def test_the_temperature_agrees_with_the_matrix_it_selects(cct):
+    """The fixed point of the DNG specification, to float64 precision where its 30 plain steps stop short."""
+    warm, cold = torch.tensor([WARM], dtype=torch.float64), torch.tensor([COLD], dtype=torch.float64)
+    pair = torch.stack([1.3 * warm - 0.3 * cold, cold], 1)
+    xy = temperature.cct_to_xy(torch.tensor([cct], dtype=torch.float64), torch.tensor([20.0], dtype=torch.float64))
+    found = camera_color.neutral_to_xy(camera_color.xy_to_neutral(xy, pair, CCTS), pair, CCTS)
+    matrix = camera_color.interpolate_by_cct(pair, CCTS, temperature.xy_to_cct(found)[0])
+    back = (matrix @ color_spaces.xy_to_xyz(found)[..., None])[..., 0]
+    neutral = camera_color.xy_to_neutral(xy, pair, CCTS)
+    torch.testing.assert_close(back / back.amax(-1, keepdim=True), neutral, atol=1e-8, rtol=0)

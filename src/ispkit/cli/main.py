@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -16,6 +17,11 @@ from ispkit.core.errors import IspkitError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
+
+# Read by torch when a command imports it: idle threads sleep instead of spinning, and large pictures get
+# large memory pages (docs/benchmarks/render.md). A user's own settings win.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 app = typer.Typer(
     name="ispkit",

@@ -14,7 +14,9 @@ from torch import Tensor
 from ispkit.ops.color_spaces import D50_XY, adaptation, linear_srgb_to, xy_to_xyz
 from ispkit.ops.temperature import xy_to_cct
 
-_ITERATIONS = 30  # as the DNG SDK; it converges in a few
+_STEPS = 8
+_FIRST_MIRED = 200.0
+_MIREDS = (10.0, 600.0)  # 100000 K to 1667 K
 
 
 def interpolate_by_cct(pair: Tensor, illuminant_cct_k: Tensor, cct_k: Tensor) -> Tensor:
@@ -28,14 +30,27 @@ def interpolate_by_cct(pair: Tensor, illuminant_cct_k: Tensor, cct_k: Tensor) ->
 
 
 def neutral_to_xy(neutral: Tensor, color_matrices: Tensor, illuminant_cct_k: Tensor) -> Tensor:
-    """Chromaticity (B, 2) of the light whose white reads `neutral` (B, 3); a fixed-point iteration."""
-    xy = neutral.new_tensor(D50_XY).expand(len(neutral), 2)
-    for _ in range(_ITERATIONS):
-        matrix = interpolate_by_cct(color_matrices, illuminant_cct_k, xy_to_cct(xy)[0])
-        xyz = torch.linalg.solve(matrix, neutral[..., None])[..., 0]
-        xyz = xyz.clamp(min=1e-6)
-        # a neutral that the camera cannot see makes the iteration wander; stay on plausible whites
+    """Chromaticity (B, 2) of the light whose white reads `neutral` (B, 3).
+
+    The light's temperature selects the matrix that tells the light's temperature: a root in reciprocal
+    temperature, found by secants, which need far fewer steps than the specification's plain iteration.
+    """
+
+    def seen(mired: Tensor) -> tuple[Tensor, Tensor]:
+        matrix = interpolate_by_cct(color_matrices, illuminant_cct_k, 1e6 / mired)
+        xyz = torch.linalg.solve(matrix, neutral[..., None])[..., 0].clamp(min=1e-6)
+        # a neutral that the camera cannot see would leave the diagram; stay on plausible whites
         xy = (xyz[:, :2] / xyz.sum(-1, keepdim=True)).clamp(0.1, 0.7)
+        return xy, 1e6 / xy_to_cct(xy)[0] - mired
+
+    old = torch.full_like(neutral[:, 0], _FIRST_MIRED)
+    xy, old_gap = seen(old)
+    new = (old + old_gap).clamp(*_MIREDS)
+    for _ in range(_STEPS):
+        xy, gap = seen(new)
+        slope = (gap - old_gap) / torch.where(new == old, torch.ones_like(new), new - old)
+        slope = torch.where(slope.abs() < 1e-6, -torch.ones_like(slope), slope)
+        old, old_gap, new = new, gap, (new - gap / slope).clamp(*_MIREDS)
     return xy
 
 
