@@ -16,9 +16,9 @@ from ispkit.doctor.sizes import (
     trailing_log_prior,
 )
 
-_ROWS = 384
+_ROWS, _SPREAD_ROWS = 384, 1024
 _SEAM_CAP = 12.0
-_PADDING_BONUS = 6.0
+_PADDING_BONUS, _CONSTANT_PIXELS = 4.0, 4.0
 _MAX_EXTRA_ROWS = 8
 _MAX_WIDTH_LOSS = 512
 _HEADERS = tuple(1 << k for k in range(4, 17))
@@ -51,8 +51,19 @@ def edges(data: Bytes, encoding: Encoding, stride: int) -> Edges:
     rows = min(_ROWS, len(data) // stride)
     first = (len(data) // stride - rows) // 4 * 2
     folded = data[first * stride : (first + rows) * stride].reshape(rows, stride)
-    constant = (folded == folded[:1]).all(axis=0)
-    return Edges(_seam(folded, encoding), _cyclic_run(constant))
+    return Edges(_seam(folded, encoding), _cyclic_run(_constant_columns(data, stride)))
+
+
+def _constant_columns(data: Bytes, stride: int) -> NDArray[np.bool_]:
+    """Byte columns that are the same in rows all over the file; its first and last rows may be header and footer."""
+    count = len(data) // stride
+    margin = min(count // 8, 64)
+    rows = np.linspace(margin, count - 1 - margin, min(count - 2 * margin, _SPREAD_ROWS)).astype(np.int64)
+    first = data[rows[0] * stride : (rows[0] + 1) * stride]
+    constant = np.ones(stride, bool)
+    for row in rows[1:].tolist():
+        constant &= data[row * stride : (row + 1) * stride] == first
+    return constant
 
 
 def layouts(size: int, encoding: Encoding, stride: int, found: Edges) -> list[Layout]:
@@ -84,11 +95,11 @@ def _scored(size: int, encoding: Encoding, stride: int, place: tuple[int, int], 
 
 def _padding_evidence(padding: int, begin: int, stride: int, found: Edges) -> float:
     """Padding is as a rule constant: a run that is just that speaks for it, pixels there against it."""
-    if padding < 2:
-        return 0.0
     if found.constant_run is None:
-        return -_SEAM_CAP
+        return -_SEAM_CAP if padding >= 2 else 0.0
     first, length = found.constant_run
+    if padding < 2:
+        return -_CONSTANT_PIXELS if length >= 4 else 0.0
     inside = (begin - first) % stride + padding <= length
     if not inside:
         return -_SEAM_CAP

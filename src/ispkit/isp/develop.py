@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ispkit.core.errors import DomainError, ParamError, ShapeError
 from ispkit.core.frame import UPRIGHT, Domain, Frame
@@ -70,6 +71,8 @@ def develop_frame(
     executor: str = "auto",
 ) -> Codes:
     """Render one frame and turn it upright; with `crop` only that window of the upright picture."""
+    if frame.domain is Domain.CAMERA_RGB:
+        frame = cut_at_white(frame)
     orientation = frame.meta.orientation[0]
     if crop is None:
         return turned(render(pipeline, frame, values, bits=bits, executor=executor), orientation)
@@ -87,6 +90,16 @@ def develop_frame(
     window = frame.crop(top, left, bottom - top, right - left)
     codes = render(pipeline, window, values, bits=bits, executor=executor)
     return turned(codes[y - top : y - top + height, x - left : x - left + width], orientation)
+
+
+def cut_at_white(frame: Frame) -> Frame:
+    """Sensor colors cut where white clips, so that highlights stay neutral instead of turning magenta.
+
+    A frame that enters at CAMERA_RGB skips the mosaic's white balance and `highlights`; this is what
+    those two do to it under `mode="clip"`.
+    """
+    level = frame.meta.neutral * frame.meta.wb_gains
+    return frame.with_data(torch.minimum(frame.data, level[:, :, None, None].to(frame.data)))
 
 
 def look_of(frame: Frame, pipeline: Pipeline, values: Values | None = None) -> Look:
