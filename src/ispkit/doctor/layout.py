@@ -18,7 +18,7 @@ from ispkit.doctor.sizes import (
 
 _ROWS, _SPREAD_ROWS = 384, 1024
 _SEAM_CAP = 12.0
-_PADDING_BONUS, _CONSTANT_PIXELS = 4.0, 4.0
+_PADDING_NATS = 4.0
 _MAX_EXTRA_ROWS = 8
 _MAX_WIDTH_LOSS = 512
 _HEADERS = tuple(1 << k for k in range(4, 17))
@@ -99,11 +99,11 @@ def _padding_evidence(padding: int, begin: int, stride: int, found: Edges) -> fl
         return -_SEAM_CAP if padding >= 2 else 0.0
     first, length = found.constant_run
     if padding < 2:
-        return -_CONSTANT_PIXELS if length >= 4 else 0.0
+        return -min(_PADDING_NATS, length / 8)  # a few dead columns are common, many are not
     inside = (begin - first) % stride + padding <= length
     if not inside:
         return -_SEAM_CAP
-    return _PADDING_BONUS if length - padding < 2 else 0.0
+    return min(_PADDING_NATS, padding / 4) * padding / length if padding > 0.75 * length else 0.0
 
 
 def _offsets(size: int, stride: int, found: Edges) -> list[int]:

@@ -34,17 +34,23 @@ class ColorMatrix(Stage):
     blue_from_green = _trim("share of green added to blue")
 
     def apply(self, frame: Frame, source: str, **trims: Number) -> Frame:
-        """One 3x3 product. The noise profile is that of neutral colors: S'_i = sum_j M_ij^2 S_j."""
+        """One 3x3 product. The noise profile is that of neutral colors: S'_i = sum_j M_ij^2 S_j w_j.
+
+        w is what white reads before the product: (1, 1, 1) after a white balance.
+        """
         m, x = frame.meta, frame.data
         matrix = torch.eye(3, dtype=x.dtype, device=x.device)[None]
+        white = torch.ones_like(m.neutral)
         if source == "camera":
             # in float64: one small matrix a frame, and the float32 iteration would cost digits
             facts = (m.neutral, m.wb_gains, m.color_matrices, m.forward_matrices, m.illuminant_cct_k)
             matrix = camera_color.camera_to_linear_srgb(*(t.double() for t in facts)).to(x)
+            white = m.neutral * m.wb_gains / m.wb_gains.amin(-1, keepdim=True)
         if not all(is_zero(t) for t in trims.values()):
             columns = [torch.as_tensor(trims[name]).to(x).reshape(-1) for name in _TRIMS]
             matrix = camera_color.off_diagonal(torch.broadcast_tensors(*columns)) @ matrix  # type: ignore[no-untyped-call]
-        noise = matrix.square() @ m.noise_profile.to(matrix)
+        profile = torch.stack([m.noise_profile[..., 0] * white, m.noise_profile[..., 1]], -1)
+        noise = matrix.square() @ profile.to(matrix)
         return frame.with_data(apply_matrix(x, matrix), self.writes, noise_profile=noise.to(m.noise_profile))
 
 
