@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ispkit.doctor.depth import Depth, codes, depths
 from ispkit.doctor.encodings import BYTE, ENCODINGS, GIGE10, WORD, WORD_BIG, Bytes, Encoding
-from ispkit.doctor.layout import Layout, edges, header_is_picture, layouts
+from ispkit.doctor.layout import Layout, edges, header_is_picture, layouts, starts_foreign
 from ispkit.doctor.period import (
     MIN_STRIDE,
     column_pattern,
@@ -30,8 +30,8 @@ _CLEAR_PATTERN = 12.0
 _CAP = 28.0
 """standard errors; more are no more convincing"""
 _SWALLOWED = 8.0
-"""nats against a header that looks like rows of the picture"""
-_MODEL_ERROR = 0.001
+"""nats against a header of picture rows, or a first row that is none"""
+_MODEL_ERROR = 0.003
 """of a code length, relative"""
 
 
@@ -121,11 +121,12 @@ def _by_picture(data: Bytes, readings: Sequence[_Reading]) -> list[Candidate]:
 
 
 def _places(data: Bytes, encoding: Encoding, stride: int) -> list[Layout]:
-    """The best layouts at a stride, those with a header of picture rows put back."""
+    """The best layouts at a stride; those whose header or first row is plainly the other kind are put back."""
     best = layouts(len(data), encoding, stride, edges(data, encoding, stride))[:_WEIGHED_PLACES]
-    weighed = [
-        replace(p, log_score=p.log_score - _SWALLOWED) if header_is_picture(data, encoding, p) else p for p in best
-    ]
+    weighed = []
+    for place in best:
+        wrong = header_is_picture(data, encoding, place) or starts_foreign(data, encoding, place)
+        weighed.append(replace(place, log_score=place.log_score - _SWALLOWED * wrong))
     return sorted(weighed, key=lambda p: -p.log_score)[:_PER_STRIDE]
 
 

@@ -94,16 +94,18 @@ def _scored(size: int, encoding: Encoding, stride: int, place: tuple[int, int], 
 
 
 def _padding_evidence(padding: int, begin: int, stride: int, found: Edges) -> float:
-    """Padding is as a rule constant: a run that is just that speaks for it, pixels there against it."""
+    """Padding is as a rule constant: bytes equal in all rows speak for it, other bytes against it.
+
+    Equal bytes that a layout takes for pixels speak against it: a few dead columns are common, many are not.
+    """
     if found.constant_run is None:
         return -_SEAM_CAP if padding >= 2 else 0.0
     first, length = found.constant_run
     if padding < 2:
-        return -min(_PADDING_NATS, length / 8)  # a few dead columns are common, many are not
-    inside = (begin - first) % stride + padding <= length
-    if not inside:
+        return -min(_PADDING_NATS, length / 4)
+    if (begin - first) % stride + padding > length:
         return -_SEAM_CAP
-    return min(_PADDING_NATS, padding / 4) * padding / length if padding > 0.75 * length else 0.0
+    return min(_PADDING_NATS, padding / 4) - min(_PADDING_NATS, (length - padding) / 4)
 
 
 def _offsets(size: int, stride: int, found: Edges) -> list[int]:
@@ -178,6 +180,18 @@ def header_is_picture(data: Bytes, encoding: Encoding, layout: Layout) -> bool:
     )
     level = bool(means[0] < 3 * np.median(means[1:]) + 1) and bool(power[0] < 2 * power[1] and power[1] < 2 * power[0])
     return bool(alike[0] > 0.5 * np.median(alike[1:])) and level
+
+
+def starts_foreign(data: Bytes, encoding: Encoding, layout: Layout) -> bool:
+    """Whether the first row cannot belong to the picture: darker, brighter or far rougher than any row of it."""
+    row_bytes = encoding.rule.row_bytes(layout.width, encoding.bits) // encoding.group_bytes * encoding.group_bytes
+    places = np.linspace(layout.height // 16, layout.height - 2, 96).astype(np.int64)
+    starts = [layout.offset, *(layout.offset + layout.stride * int(y) for y in places)]
+    rows = encoding.decode(np.stack([data[s : s + row_bytes] for s in starts if s + row_bytes <= len(data)]))
+    level, rough = rows.mean(axis=1), np.abs(rows[:, 2:] - rows[:, :-2]).mean(axis=1)
+    low, high = float(level[1:].min()), float(level[1:].max())
+    slack = 0.1 * (high - low) + 0.02 * low
+    return not low - slack <= level[0] <= high + slack or bool(rough[0] > 2 * rough[1:].max())
 
 
 def _cyclic_run(flags: NDArray[np.bool_]) -> tuple[int, int] | None:

@@ -69,7 +69,7 @@ def find_phase(mosaic: Mosaic) -> PhaseEvidence:
     black = np.array(mosaic.black) if mosaic.black is not None else np.full(4, dark_tail(values).min())
     blocks = block_means(planes, _block(planes))
     reason = _nothing_to_see(planes, blocks)
-    odds = _green_log_odds(blocks, black)
+    odds = _green_log_odds(block_means(planes, _coarse_block(planes)), black)
     if not reason and abs(odds) < _DETERMINABLE:
         reason = "all four sites carry the same picture: a monochrome sensor, or gray without color"
     if reason:
@@ -85,7 +85,7 @@ def find_phase(mosaic: Mosaic) -> PhaseEvidence:
 def _evidence(pair: tuple[CfaPattern, CfaPattern], odds: float, cues: dict[str, float]) -> PhaseEvidence:
     green = 1.0 / (1.0 + np.exp(-odds))
     red = 1.0 / (1.0 + np.exp(-sum(cues.values())))
-    other = next(p for p in _GREEN_DIAGONALS if p != pair)
+    other = next(p for p in _GREEN_DIAGONALS if pair[0] not in p)
     shares: dict[CfaPattern, float] = {pair[0]: float(green * red), pair[1]: float(green * (1 - red))}
     shares |= {p: float((1 - green) / 2) for p in other}
     return PhaseEvidence(shares, odds, cues, "")
@@ -105,6 +105,11 @@ def _window(planes: Pixels) -> Pixels:
 
 def _block(planes: Pixels) -> int:
     return int(np.clip(planes.shape[2] // 160, 2, 16))
+
+
+def _coarse_block(planes: Pixels) -> int:
+    """Large enough that texture, which the four sites see at different places, evens out."""
+    return int(np.clip(min(planes.shape[1:]) // 16, 2, 16))
 
 
 def _nothing_to_see(planes: Pixels, blocks: Reals) -> str:
