@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,9 +77,45 @@ def test_a_folder_resumes_and_says_so(cli, raws, tmp_path):
     assert [r["skipped"] for r in again] == [True, False, True]
     changed = json.loads(cli("render", raws, "-o", out, "--set", "exposure.ev=1", "--json")[1])
     assert [r["skipped"] for r in changed] == [False] * 3
-    assert "ev: 1.0" in (out / "recipe.yaml").read_text()
-    repeated = cli("render", raws, "-o", out, "--recipe", out / "recipe.yaml", "--json")[1]
+    assert "ev: 1.0" in (out / "ispkit_recipe.yaml").read_text()
+    repeated = cli("render", raws, "-o", out, "--recipe", out / "ispkit_recipe.yaml", "--json")[1]
     assert [r["skipped"] for r in json.loads(repeated)] == [True] * 3
+
+
+def test_resume_looks_at_what_stands_there_now(cli, tmp_path):
+    """The same name from another folder, and a changed sidecar, are rendered again."""
+    frame = capture(studio_scene(256, 384), Sensor())
+    for i, folder in enumerate((tmp_path / "a", tmp_path / "b")):
+        folder.mkdir()
+        write_dng(folder / "same.dng", frame.with_data(frame.data * (1 - 0.3 * i)))
+    out = tmp_path / "out"
+    for folder, skipped in (("a", False), ("a", True), ("b", False), ("a", False)):
+        report = json.loads(cli("render", tmp_path / folder / "same.dng", "-o", out, "--json")[1])
+        assert [r["skipped"] for r in report] == [skipped]
+    dump, sidecar = tmp_path / "f.raw", tmp_path / "f.raw.yaml"
+    dump.write_bytes(frame.data[0, 0].numpy().astype("<u2").tobytes())
+    for cfa, skipped in (("RGGB", False), ("RGGB", True), ("BGGR", False)):
+        sidecar.write_text(f"ispkit_sidecar: 1\nwidth: 384\nheight: 256\nbits: 14\ncfa: {cfa}\n")
+        report = json.loads(cli("render", dump, "-o", out, "--json")[1])
+        assert [r["skipped"] for r in report] == [skipped]
+
+
+@pytest.mark.slow
+def test_an_interruption_stops_the_workers_and_says_so(raws, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(30):
+        (many / f"{i}.dng").symlink_to(sorted(raws.glob("*.dng"))[0])
+    command = [sys.executable, "-m", "ispkit.cli.main", "render", str(many), "-o", str(tmp_path / "out"), "-w", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while len(list((tmp_path / "out").glob("*.png"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; finished pictures are kept" in err
+    assert len(list((tmp_path / "out").glob("*.png"))) < 30
 
 
 @pytest.mark.slow
@@ -175,7 +212,7 @@ def test_stages_come_from_the_declarations(cli):
     [
         (("render", "{raws}/none.dng", "-o", "{out}/a.png"), "No such file"),
         (("render", "{raws}", "-o", "{out}/a.png"), "names one picture, but 3 RAW files were given"),
-        (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.gif"), ".gif pictures are not written"),
+        (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.gif"), ".gif is not written"),
         (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-p", "neutrl"), "did you mean 'neutral'"),
         (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-s", "exposure.ev=99"), "is outside"),
         (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-s", "exposur.ev=1"), "did you mean"),
@@ -190,6 +227,16 @@ def test_stages_come_from_the_declarations(cli):
         (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "--executor", "gpu"), "executor='gpu'"),
         (("info", "{raws}"), "a folder"),
         (("info", "{here}"), "is text"),
+        (
+            ("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-s", "sharpen.amount=1"),
+            "no stage 'sharpen'",
+        ),
+        (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-g", "bits=8,bits=10"), "given twice"),
+        (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{out}/a.png", "-w", "0"), "--workers"),
+        (("render", "{raws}/studio_dim_iso6400.dng", "-o", "{raws}/studio_dim_iso6400.dng"), "is not written"),
+        (("compare", "{here}", "{here}", "-o", "{here}"), "is an input of this command"),
+        (("info", "{raws}/studio_dim_iso6400.dng", "--preview", "{raws}/studio_dim_iso6400.dng"), "is an input"),
+        (("rendr",), "rendr"),
         (("stages", "sharpn"), "did you mean 'sharpen'"),
         (("demo", "{here}", "-o", "{out}"), "no picture was made"),
     ],
@@ -201,7 +248,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(cli, raws, tmp_path, args, mess
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
-    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name not in ("recipe.yaml",)]
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -218,8 +265,6 @@ def test_a_full_disk_leaves_nothing_behind(raws, tmp_path):
     resource = pytest.importorskip("resource")
 
     def limit():
-        import signal
-
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ispkit.cli.guards import refuse_overwriting
+
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A picture: PNG, JPEG or TIFF.")],
@@ -47,6 +49,7 @@ def compare(
     from ispkit.report.compare import Options, compare_pictures
     from ispkit.report.load import load_srgb
 
+    refuse_overwriting(out, a, b, ref)
     pictures = {label: load_srgb(path) for label, path in (("A", a), ("B", b), ("R", ref)) if path is not None}
     options = Options(
         metrics=[name.strip() for name in metrics.split(",")] if metrics else None,

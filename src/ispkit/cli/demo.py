@@ -35,14 +35,20 @@ def demo(
     """
     from rich.console import Console
 
+    from ispkit.cli import jobs
     from ispkit.core.errors import FileError
 
     console = Console(highlight=False, soft_wrap=True)
     samples = [(raw, None) for raw in raws or []] or _samples() or _simulated(out, console)
-    made = [picture for raw, sidecar in samples for picture in _develop(raw, sidecar, out, console)]
-    if not made:
+    names = [target.stem for target in jobs.targets_in([raw for raw, _ in samples], out, ".png")]
+    refused = 0
+    for (raw, sidecar), name in zip(samples, names, strict=True):
+        refused += not _develop(raw, sidecar, out / name, console)
+    if refused == len(samples):
         raise FileError("no picture was made; the lines above say why")
-    console.print(f"\n{len(made)} pictures and a comparison page for each file are in {out.resolve()}", markup=False)
+    console.print(f"\nThe pictures and a comparison page for each file are in {out.resolve()}", markup=False)
+    if refused:
+        raise typer.Exit(2)
 
 
 def _samples() -> list[tuple[Path, Path | None]]:
@@ -59,24 +65,26 @@ def _simulated(out: Path, console: Console) -> list[tuple[Path, Path | None]]:
     return [(path, None) for path in write_demo_raws(out / "raw")]
 
 
-def _develop(raw: Path, sidecar: Path | None, out: Path, console: Console) -> list[str]:
-    """The pictures of one file, one a look, and a page that flips between them."""
+def _develop(raw: Path, sidecar: Path | None, target: Path, console: Console) -> bool:
+    """The pictures of one file, one a look, and a page that flips between them; False if it was refused."""
     from ispkit.cli import jobs
 
     console.print(f"{raw}", markup=False)
+    jobs.make_folder(target.parent)
     pictures: list[str] = []
     for look, settings in LOOKS.items():
-        target = out / f"{raw.stem}_{look}.png"
-        jobs.make_folder(out)
-        plan = jobs.plan([raw], target, look=jobs.look(look, None, settings), output=jobs.Output(), sidecar=sidecar)
+        picture = target.with_name(f"{target.name}_{look}.png")
+        plan = jobs.plan([raw], picture, look=jobs.look(look, None, settings), output=jobs.Output(), sidecar=sidecar)
         (outcome,) = jobs.run_all(plan, quiet=True)
         if outcome.error:
             console.print(f"  refused: {outcome.error}", markup=False)
-            return pictures
-        console.print(f"  {look:12} {outcome.width}x{outcome.height}  {outcome.seconds:5.1f} s  {target}", markup=False)
+            return False
+        console.print(
+            f"  {look:12} {outcome.width}x{outcome.height}  {outcome.seconds:5.1f} s  {picture}", markup=False
+        )
         pictures.append(outcome.picture)
-    _write_page(out / f"{raw.stem}.html", pictures)
-    return pictures
+    _write_page(target.with_name(f"{target.name}.html"), pictures)
+    return True
 
 
 def _write_page(path: Path, pictures: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ispkit.cli.geometry import GeometryOption, parse_geometry
+from ispkit.cli.guards import refuse_overwriting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,7 @@ def doctor(
     """
     from ispkit.doctor.examine import examination
 
+    refuse_overwriting(proof, file)
     result = examination(file, parse_geometry(geometry), as_dump=dump)
     written = _proofs(result, proof) if proof is not None else []
     if write_sidecar:

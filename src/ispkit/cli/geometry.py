@@ -38,6 +38,8 @@ def parse_geometry(text: str | None) -> Facts | None:
         key, equals, value = part.strip().partition("=")
         if not equals or key not in known:
             raise ParamError(f"--geometry: {part.strip()!r} is not KEY=VALUE with a known key; {nearest(key, known)}")
+        if key in stated:
+            raise ParamError(f"--geometry: {key} is given twice")
         stated[key] = _value(value)
     kind = Geometry if "width" in stated or "height" in stated else Facts
     missing = [k for k in ("width", "height") if kind is Geometry and k not in stated]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ispkit.cli.geometry import GeometryOption, SidecarOption, parse_geometry
+from ispkit.cli.guards import refuse_overwriting
 
 
 def info(
@@ -26,15 +27,17 @@ def info(
     from ispkit.io.describe import describe
     from ispkit.io.load import load
 
+    refuse_overwriting(thumbnail, file, sidecar)
+    refuse_overwriting(preview, file, sidecar)
     facts = describe(load(file, geometry=parse_geometry(geometry), sidecar=sidecar), str(file))
-    if thumbnail is not None:
-        _write_thumbnail(file, thumbnail)
-    if preview is not None:
-        _write_preview(file, preview, geometry, sidecar)
     if as_json:
         print(json.dumps(facts, indent=2, default=str))
     else:
         _print(facts)
+    if preview is not None:
+        _write_preview(file, preview, geometry, sidecar)
+    if thumbnail is not None:
+        _write_thumbnail(file, thumbnail)
 
 
 def _write_thumbnail(file: Path, target: Path) -> None:

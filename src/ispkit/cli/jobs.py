@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import re
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,23 @@ from typing import Any
 import yaml
 
 from ispkit.cli.geometry import parse_geometry
-from ispkit.core.errors import FileError, IspkitError, ParamError
+from ispkit.cli.guards import is_expected, one_line, refuse_overwriting
+from ispkit.core.errors import FileError, ParamError
 from ispkit.core.frame import Frame
 from ispkit.core.param import Value
 from ispkit.io.atomic import write_bytes
+from ispkit.io.sidecar import find_sidecar
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe, load_recipe, preset, to_recipe
+from ispkit.isp.stages import STAGES
 
-NOT_WRITTEN = (".gif", ".webp", ".bmp", ".heic", ".avif", ".jxl", ".exr", ".jp2", ".ppm", ".dng", ".pdf")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 RAW_SUFFIXES = re.compile(
     r"\.(3fr|ari|arw|bay|cap|cr2|cr3|crw|dcr|dcs|dng|erf|fff|gpr|iiq|k25|kdc|mef|mos|mrw|nef|nrw"
     r"|orf|ori|pef|ptx|pxn|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
     re.IGNORECASE,
 )
-LOG, RECIPE = "log.jsonl", "recipe.yaml"
+LOG, RECIPE = "ispkit_log.jsonl", "ispkit_recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,15 @@ class Job:
     stages: str | None = None
 
     def key(self) -> str:
-        """Changes when the RAW file or any setting does."""
+        """Changes when the RAW file, its sidecar, a file of the recipe, a setting or the toolkit does."""
         stat = os.stat(self.raw)
-        facts = [asdict(self), stat.st_size, stat.st_mtime_ns]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        sidecar = self.sidecar or find_sidecar(self.raw)
+        facts = [asdict(self), stat.st_size, stat.st_mtime_ns, version("ispkit")]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for path in (sidecar, *_recipe_files(self.recipe)):
+            if path is not None and Path(path).is_file():
+                digest.update(Path(path).read_bytes())
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -92,9 +101,11 @@ class Plan:
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
-def look(preset_name: str, recipe: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+def look(preset_name: str | None, recipe: Path | None, settings: Sequence[str]) -> dict[str, Any]:
     """The resolved recipe: a preset or file with `stage.knob=value` settings on top."""
-    pipeline = load_recipe(recipe) if recipe else preset(preset_name)
+    if preset_name is not None and recipe is not None:
+        raise ParamError(f"--preset {preset_name} and --recipe {recipe} exclude each other; give one")
+    pipeline = load_recipe(recipe) if recipe else preset(preset_name or "neutral")
     return to_recipe(pipeline, dict(_setting(pipeline, text) for text in settings))
 
 
@@ -102,6 +113,7 @@ def _setting(pipeline: Pipeline, text: str) -> tuple[str, Value]:
     name, equals, word = (part.strip() for part in text.partition("="))
     if not equals:
         raise ParamError(f"--set {text!r} is not STAGE.KNOB=VALUE")
+    pipeline.check({name: 0.0}, names_only=True)
     knob = pipeline.space[name]
     try:
         value: Value = float(word)
@@ -139,8 +151,8 @@ def plan(
     parse_geometry(geometry)
     files = list(_raw_files(raws))
     single = out.suffix.lower() in PICTURES
-    if out.suffix.lower() in NOT_WRITTEN and not out.is_dir():
-        raise ParamError(f"-o {out}: {out.suffix} pictures are not written; use .png, .jpg or .tif, or name a folder")
+    if out.suffix and not single and not out.is_dir():
+        raise ParamError(f"-o {out}: {out.suffix} is not written; use .png, .jpg or .tif, or an existing folder")
     if single and len(files) != 1:
         raise ParamError(f"-o {out} names one picture, but {len(files)} RAW files were given; name a folder")
     suffix = out.suffix.lower() if single else f".{output.format.lower().lstrip('.')}"
@@ -149,7 +161,9 @@ def plan(
     if output.bits not in (8, 16) or (output.bits == 16 and suffix in (".jpg", ".jpeg")):
         raise ParamError(f"--bits {output.bits} does not fit {suffix}; use 8, or 16 with png or tif")
     output = replace(output, format=suffix)
-    targets = [out] if single else _targets(files, out, suffix)
+    targets = [out] if single else targets_in(files, out, suffix)
+    for raw, target in zip(files, targets, strict=True):
+        refuse_overwriting(target, raw, sidecar)
     jobs = [
         Job(
             str(raw),
@@ -164,6 +178,15 @@ def plan(
         for raw, target in zip(files, targets, strict=True)
     ]
     return Plan(jobs, None if single else out, look)
+
+
+def _recipe_files(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a resolved recipe names, such as a look."""
+    for entry in recipe["stages"]:
+        ((label, settings),) = entry.items()
+        for option in STAGES[label.split("@", maxsplit=1)[0]].options:
+            if settings.get(option) is not None:
+                yield settings[option]
 
 
 def _stage_folder(stages: Path | None, raw: Path, count: int) -> str | None:
@@ -183,7 +206,7 @@ def _raw_files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _targets(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+def targets_in(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
     """One picture a file, named after it; two files of one name keep their suffix or a number."""
     names: set[str] = set()
     targets = []
@@ -200,18 +223,18 @@ def run_all(plan: Plan, *, workers: int = 1, force: bool = False, quiet: bool = 
     finished = {} if force or plan.folder is None else _finished(plan.folder)
     if plan.folder is not None:
         make_folder(plan.folder)
-        write_bytes(plan.folder / RECIPE, yaml.safe_dump(plan.recipe, sort_keys=False).encode())
     todo: list[Job] = []
     outcomes: dict[str, Outcome] = {}
     for job in plan.jobs:
-        if finished and Path(job.raw).is_file() and Path(job.picture).is_file() and job.key() in finished:
+        known = finished.get(job.picture) if finished else None
+        if known and Path(job.raw).is_file() and Path(job.picture).is_file() and job.key() == known:
             outcomes[job.picture] = Outcome(job.raw, job.picture, skipped=True)
         else:
             todo.append(job)
     for job, outcome in _progress(_run(todo, workers), len(todo), quiet=quiet or len(todo) < 2):
         outcomes[job.picture] = outcome
         if plan.folder is not None and not outcome.error:
-            _log(plan.folder, job, outcome)
+            _log(plan, plan.folder, job, outcome)
     return [outcomes[job.picture] for job in plan.jobs]
 
 
@@ -230,20 +253,29 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
         return
     workers = min(workers, len(jobs))
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_limit_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(threads,)) as pool:
         futures: dict[Future[Outcome], Job] = {pool.submit(run_job, job): job for job in jobs}
-        for done in as_completed(futures):
-            job = futures[done]
-            try:
-                yield job, done.result()
-            except BrokenProcessPool:
-                yield job, Outcome(job.raw, job.picture, error=f"{job.raw}: the worker process died; try --workers 1")
+        try:
+            for done in as_completed(futures):
+                yield futures[done], _result(futures[done], done)
+        except BaseException:  # an interruption: the running files end, the waiting ones do not start
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-def _limit_threads(count: int) -> None:
+def _result(job: Job, done: Future[Outcome]) -> Outcome:
+    try:
+        return done.result()
+    except BrokenProcessPool:
+        return Outcome(job.raw, job.picture, error=f"{job.raw}: the worker process died; try --workers 1")
+
+
+def _start_worker(threads: int) -> None:
+    """In a worker: share the cores, and leave Ctrl-C to the parent, which ends the pool in order."""
     import torch
 
-    torch.set_num_threads(count)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
 
 
 def run_job(job: Job) -> Outcome:
@@ -251,9 +283,10 @@ def run_job(job: Job) -> Outcome:
     start = time.perf_counter()
     try:
         height, width = _develop(job)
-    except (IspkitError, OSError, MemoryError) as error:
-        reason = "not enough memory for this file" if isinstance(error, MemoryError) else str(error)
-        text = " ".join(reason.split())
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        text = one_line(error)
         return Outcome(job.raw, job.picture, error=text if job.raw in text else f"{job.raw}: {text}")
     return Outcome(job.raw, job.picture, width, height, time.perf_counter() - start)
 
@@ -286,24 +319,30 @@ def write_stages(frame: Frame, pipeline: Pipeline, folder: Path) -> None:
         write_picture(folder / f"{i:02d}_{name.replace('@', '_')}.png", picture)
 
 
-def _finished(folder: Path) -> set[str]:
-    """Keys of the jobs that an earlier run finished; a half-written last line is ignored."""
-    keys = set()
+def _finished(folder: Path) -> dict[str, str]:
+    """The key that each picture was last made with; a half-written last line is ignored."""
+    keys: dict[str, str] = {}
     try:
         lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
+        return keys
     for line in lines:
         try:
-            keys.add(json.loads(line)["key"])
+            entry = json.loads(line)
+            keys[entry["picture"]] = entry["key"]
         except (ValueError, KeyError, TypeError):
             continue
     return keys
 
 
-def _log(folder: Path, job: Job, outcome: Outcome) -> None:
+def _log(plan: Plan, folder: Path, job: Job, outcome: Outcome) -> None:
+    """One line a finished picture; the resolved recipe stands beside it from the first on."""
+    recipe = yaml.safe_dump(plan.recipe, sort_keys=False).encode()
+    if not (folder / RECIPE).is_file() or (folder / RECIPE).read_bytes() != recipe:
+        write_bytes(folder / RECIPE, recipe)
+    facts = {"key": job.key(), "ispkit": version("ispkit"), "torch": version("torch"), **outcome.as_dict()}
     with (folder / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps({"key": job.key(), **outcome.as_dict()}) + "\n")
+        log.write(json.dumps(facts) + "\n")
 
 
 def _progress(done: Iterator[tuple[Job, Outcome]], total: int, *, quiet: bool) -> Iterator[tuple[Job, Outcome]]:

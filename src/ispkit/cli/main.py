@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Annotated
 
 import typer
 
 from ispkit.cli.compare import compare
 from ispkit.cli.demo import demo
 from ispkit.cli.doctor import doctor
+from ispkit.cli.guards import is_expected, one_line
 from ispkit.cli.info import info
 from ispkit.cli.render import render
 from ispkit.cli.stages import stages
-from ispkit.core.errors import IspkitError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 # Read by torch when a command imports it: idle threads sleep instead of spinning, and large pictures get
 # large memory pages (docs/benchmarks/render.md). A user's own settings win.
@@ -30,33 +33,56 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="RAW sensor data to finished pictures, by an ISP whose every knob is declared.",
 )
 for command in (render, stages, info, doctor, compare, demo):
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"ispkit {version('ispkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ispkit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """RAW sensor data to finished pictures, by an ISP whose every knob is declared."""
+
+
 def run() -> None:
     """Entry point: wrong input ends with one line on stderr and exit code 2, never a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        app()
-    except KeyboardInterrupt:
-        print("ispkit: interrupted; finished pictures are kept, run the same command again to go on", file=sys.stderr)
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; finished pictures are kept, run the same command again to go on")
         sys.exit(INTERRUPTED)
-    except (IspkitError, OSError, MemoryError) as error:
-        print(f"ispkit: {one_line(error)}", file=sys.stderr)
+    except Exception as error:
+        if not (is_expected(error) or hasattr(error, "format_message")):
+            raise
+        _complain(_message(error))
         sys.exit(WRONG_INPUT)
+    sys.exit(code or 0)
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error as one line.
+def _message(error: Exception) -> str:
+    """One line; of a wrong command line what is wrong and where help is."""
+    if not hasattr(error, "format_message"):
+        return one_line(error)
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "ispkit"
+    text = " ".join(error.format_message().split()) or "no command was given"
+    return f"{text.rstrip('.')}; see {where} --help"
 
-    >>> one_line(MemoryError())
-    'not enough memory; use a smaller picture, --workers 1 or --crop'
-    """
-    if isinstance(error, MemoryError):
-        return "not enough memory; use a smaller picture, --workers 1 or --crop"
-    return " ".join(str(error).split()) or type(error).__name__
+
+def _complain(text: str) -> None:
+    print(f"ispkit: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or for one RAW a .png, .jpg or .tif file.")],
     recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML recipe instead of a preset.")] = None,
     preset: Annotated[
-        str, typer.Option("--preset", "-p", help="neutral, camera-like, low-light, machine-vision.")
-    ] = "neutral",
+        str | None,
+        typer.Option("--preset", "-p", help="neutral (default), camera-like, low-light or machine-vision."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-s", metavar="STAGE.KNOB=VALUE", help="Turn a knob; repeatable.")
     ] = None,
@@ -43,7 +44,7 @@ def render(
 ) -> None:
     """Develop RAW files into pictures.
 
-    A second run with the same settings skips what is finished, so an interrupted one resumes.
+    Into a folder, a second run with the same settings skips what is finished, so an interrupted one resumes.
 
     Examples:
     ispkit render IMG_0001.dng -o picture.png

@@ -46,11 +46,12 @@ def _print_all(described: dict[str, Any]) -> None:
 
 def _print_stage(name: str, stage: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
     console.print(f"[bold]{name}[/bold]  {stage['reads']} -> {stage['writes']}\n{stage['doc']}\n", highlight=False)
-    table = Table("knob", "default", "range", "unit", "scale", "gradient", "acts if", "what it does", box=None)
+    titles = ("default", "range", "unit", "scale", "gradient", "acts if", "what it does")
+    table = Table(Column("knob", no_wrap=True), *titles, box=None)
     for knob in stage["knobs"]:
         gradient = "yes" if knob["differentiable"] else "no"
         row = [f"{name}.{knob['name']}", knob["default"], knob["range"], knob["unit"], knob["scale"], gradient]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeGuard
 
-from ispkit.core.errors import ParamError
+from ispkit.core.errors import ParamError, nearest
 
 CfaPattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 CFA_PATTERNS: tuple[CfaPattern, ...] = ("RGGB", "BGGR", "GRBG", "GBRG")
-CHANNEL = {"R": 0, "G": 1, "B": 2}
 
 
 def is_cfa(word: str) -> TypeGuard[CfaPattern]:
@@ -23,7 +22,8 @@ def check_cfa(word: str) -> CfaPattern:
     'RGGB'
     """
     if not is_cfa(word):
-        raise ParamError(f"cfa={word!r} is not a Bayer pattern; use one of {', '.join(CFA_PATTERNS)}")
+        hint = nearest(str(word).upper(), CFA_PATTERNS)
+        raise ParamError(f"cfa={word!r} is not a Bayer pattern; {hint}")
     return word
 
 

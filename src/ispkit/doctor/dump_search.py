@@ -29,8 +29,8 @@ _CLEAR_PICTURE = 6.0
 _CLEAR_PATTERN = 12.0
 _CAP = 28.0
 """standard errors; more are no more convincing"""
-_SWALLOWED = 8.0
-"""nats against a header of picture rows, or a first row that is none"""
+_SWALLOWED, _FOREIGN = 8.0, 5.0
+"""nats against a header of picture rows, and against a first row that is none"""
 _MODEL_ERROR = 0.003
 """of a code length, relative"""
 
@@ -125,8 +125,8 @@ def _places(data: Bytes, encoding: Encoding, stride: int) -> list[Layout]:
     best = layouts(len(data), encoding, stride, edges(data, encoding, stride))[:_WEIGHED_PLACES]
     weighed = []
     for place in best:
-        wrong = header_is_picture(data, encoding, place) or starts_foreign(data, encoding, place)
-        weighed.append(replace(place, log_score=place.log_score - _SWALLOWED * wrong))
+        wrong = _SWALLOWED * header_is_picture(data, encoding, place) + _FOREIGN * starts_foreign(data, encoding, place)
+        weighed.append(replace(place, log_score=place.log_score - wrong))
     return sorted(weighed, key=lambda p: -p.log_score)[:_PER_STRIDE]
 
 

@@ -190,7 +190,7 @@ def starts_foreign(data: Bytes, encoding: Encoding, layout: Layout) -> bool:
     rows = encoding.decode(np.stack([data[s : s + row_bytes] for s in starts if s + row_bytes <= len(data)]))
     level, rough = rows.mean(axis=1), np.abs(rows[:, 2:] - rows[:, :-2]).mean(axis=1)
     low, high = float(level[1:].min()), float(level[1:].max())
-    slack = 0.1 * (high - low) + 0.02 * low
+    slack = 0.5 * (high - low) + 0.02 * low
     return not low - slack <= level[0] <= high + slack or bool(rough[0] > 2 * rough[1:].max())
 
 

@@ -46,7 +46,7 @@ def check_levels(mosaic: Mosaic, levels: Levels) -> list[Finding]:
 
 
 def suggested_black(levels: Levels) -> float:
-    """A black level for a file that names none: the darkest that is common to all sites."""
+    """A black level for a file that names none: the darkest that is common to all sites, so an upper bound."""
     return float(np.floor(min(levels.dark)))
 
 

@@ -12,7 +12,10 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 
 def name_of(source: Source) -> str:
-    """What to call the source in a message."""
+    """What to call the source in a message. Raises `FileError` for what is no source at all."""
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) and not hasattr(source, "read"):
+        kind = type(source).__name__
+        raise FileError(f"a RAW file is given as a path, bytes or an open binary file, got {kind} {source!r}")
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     if isinstance(source, bytes | bytearray | memoryview):

@@ -160,7 +160,9 @@ class Geometry(Facts):
             _integer(name, getattr(self, name), low, high)
         if self.packing not in PACKINGS:
             raise ParamError(f"packing={self.packing!r} is not known; {nearest(str(self.packing), PACKINGS)}")
-        if self.bits is None or self.bits not in self.rule.bits:
+        if self.bits is None:
+            raise ParamError(f"bits is missing; packing={self.packing!r} takes bits={_words(self.rule.bits)}")
+        if self.bits not in self.rule.bits:
             raise ParamError(f"bits={self.bits} does not fit packing={self.packing!r}; use {_words(self.rule.bits)}")
         self._option("byte_order", ("little", "big"), self.rule.ordered and self.sample_bytes != 1)
         self._option("align", ("lsb", "msb"), self.packing == "unpacked" and self.bits not in (8, 16))

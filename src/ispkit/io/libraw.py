@@ -185,7 +185,7 @@ def thumbnail(data: bytes) -> NDArray[np.uint8]:
             raw.open_buffer(io.BytesIO(data))
             found = raw.extract_thumb()
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
-            raise FileError("it has no embedded preview; read it with half_size=True instead") from error
+            raise FileError("it has no embedded preview; use half_size=True (--preview)") from error
         except rawpy.LibRawError as error:
             raise FileError(_explain(error)) from error
         if found.format == rawpy.ThumbFormat.BITMAP:
@@ -199,7 +199,7 @@ def thumbnail(data: bytes) -> NDArray[np.uint8]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError("its embedded preview is damaged; read it with half_size=True instead") from error
+        raise FileError("its embedded preview is damaged; use half_size=True (--preview)") from error
 
 
 class _Muffler:

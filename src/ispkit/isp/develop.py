@@ -52,7 +52,7 @@ def develop(
     """
     pipeline = pipeline_for(preset, recipe)
     settings = {**(values or {}), **{name.replace("__", ".", 1): value for name, value in knobs.items()}}
-    pipeline.space.check(settings)
+    pipeline.check(settings)
     return develop_frame(load(source, half_size=half_size), pipeline, settings, bits=bits)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Protocol
 
-from ispkit.core.errors import DomainError
+from ispkit.core.errors import DomainError, ParamError, nearest
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Value, Values
 from ispkit.core.space import ParamSpace
@@ -81,9 +82,24 @@ class Pipeline:
 
     def settings(self, values: Values | None = None) -> dict[str, dict[str, Value]]:
         """Every knob of every stage by stage: `values` over the defaults. Raises `ParamError`."""
-        self.space.check(values or {}, tensors=False)
+        self.check(values or {})
         merged = {**self.space.defaults(), **(values or {})}
         return {n: {k: merged[f"{n}.{k}"] for k in s.knobs} for n, s in self.stages.items()}
+
+    def check(self, values: Values, *, names_only: bool = False) -> None:
+        """Raise `ParamError` for unknown stages and knobs, and illegal plain values; tensors are not read."""
+        for name in values:
+            stage = name.rsplit(".", 1)[0]
+            if name not in self.space and stage not in self.stages:
+                known = ", ".join(self.stages)
+                raise ParamError(
+                    f"no parameter {name!r}; {nearest(name, self.space)}"
+                    if difflib.get_close_matches(stage, self.stages)
+                    else f"no stage {stage!r} in this pipeline ({known}); take another preset or add it to a recipe"
+                )
+            self.space[name]
+        if not names_only:
+            self.space.check(values, tensors=False)
 
     def entered_at(self, frame: Frame) -> list[str]:
         """The stages that a frame of this domain runs through."""

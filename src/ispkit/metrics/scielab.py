@@ -101,8 +101,8 @@ def scielab_map(
         raise ParamError(f"variant={variant!r} is no S-CIELAB filter set; {nearest(variant, FILTERS)}")
     if formula not in ("cie1976", "cie2000"):
         raise ParamError(f"formula={formula!r} is not a color difference; {nearest(formula, ['cie1976', 'cie2000'])}")
-    if not samples_per_degree > 0:
-        raise ParamError(f"samples_per_degree={samples_per_degree} must be positive (pixels per degree)")
+    if not 1 <= samples_per_degree <= 1000:
+        raise ParamError(f"samples_per_degree={samples_per_degree} is outside [1, 1000] (pixels per degree)")
     a, b = check_pair(picture, reference, data_range, channels=3)
     seen = [_seen_lab(p if linear else srgb_decode(p), samples_per_degree, FILTERS[variant]) for p in (a, b)]
     return (ciede2000 if formula == "cie2000" else cie1976)(seen[0], seen[1])

@@ -1,4 +1,4 @@
-"""Variance stabilisation of Poisson-Gaussian noise: the generalised Anscombe transform and its inverse.
+"""Variance stabilisation of Poisson-Gaussian noise: the generalized Anscombe transform and its inverse.
 
 With variance S x + O (S > 0 photons' share, O >= 0 read noise, x in [0, 1] but negatives allowed), `forward`
 gives values of standard deviation about 1 whatever x is. The classical transform
@@ -18,7 +18,7 @@ _FLOOR = 1e-12
 
 
 def forward(signal: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-    """Stabilised signal, of the shape of `signal`; `shot` S and `read` O broadcast to it.
+    """Stabilized signal, of the shape of `signal`; `shot` S and `read` O broadcast to it.
 
     >>> import torch
     >>> forward(torch.tensor([0.0, 1.0]), torch.tensor(0.0), torch.tensor(0.25))
@@ -30,25 +30,25 @@ def forward(signal: Tensor, shot: Tensor, read: Tensor) -> Tensor:
     return 2 * signal.maximum(-offset / shot.clamp(min=_FLOOR)) / (root + offset.sqrt())
 
 
-def inverse_algebraic(stabilised: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-    """The plain inverse of `forward`; biased low for an average of stabilised values."""
-    return stabilised * (0.25 * shot * stabilised + _offset(shot, read).sqrt())
+def inverse_algebraic(stabilized: Tensor, shot: Tensor, read: Tensor) -> Tensor:
+    """The plain inverse of `forward`; biased low for an average of stabilized values."""
+    return stabilized * (0.25 * shot * stabilized + _offset(shot, read).sqrt())
 
 
-def inverse_unbiased(stabilised: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-    """Signal whose stabilised *mean* is `stabilised`: closed form of the exact unbiased inverse.
+def inverse_unbiased(stabilized: Tensor, shot: Tensor, read: Tensor) -> Tensor:
+    """Signal whose stabilized *mean* is `stabilized`: closed form of the exact unbiased inverse.
 
-    D = stabilised + its shift; x = S (D^2 / 4 + sqrt(3/2) / (4 D) - 11 / (8 D^2) + 5 sqrt(3/2) / (8 D^3)
+    D = stabilized + its shift; x = S (D^2 / 4 + sqrt(3/2) / (4 D) - 11 / (8 D^2) + 5 sqrt(3/2) / (8 D^3)
     - 1 / 8) - O / S. For S = 0 it is the algebraic inverse. Values below the transform of an infinitely dark
     signal continue algebraically.
     """
     root = _offset(shot, read).sqrt()
-    per_d = shot / (shot * stabilised + 2 * root).clamp(min=2 * math.sqrt(_FLOOR))
+    per_d = shot / (shot * stabilized + 2 * root).clamp(min=2 * math.sqrt(_FLOOR))
     # the series holds for D >= 2 sqrt(3/8 + O/S^2), which is where a signal of 0 lies
     per_d = per_d.minimum(0.5 * shot / root)
     a = math.sqrt(1.5)
     correction = 0.25 + per_d * (0.25 * a + per_d * (-11 / 8 + per_d * 0.625 * a))
-    return stabilised * (0.25 * shot * stabilised + root) + shot * correction
+    return stabilized * (0.25 * shot * stabilized + root) + shot * correction
 
 
 def _offset(shot: Tensor, read: Tensor) -> Tensor:

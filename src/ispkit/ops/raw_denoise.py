@@ -1,4 +1,4 @@
-"""Denoise a mosaic whose noise law is known: stabilise, shrink in a color-space wavelet frame, return.
+"""Denoise a mosaic whose noise law is known: stabilize, shrink in a color-space wavelet frame, return.
 
 The four sites of every 2x2 window are turned into their mean and three differences (an orthonormal Haar
 step across colors, at all four phases of the array), each plane into undecimated Haar wavelets over
@@ -118,7 +118,7 @@ def _binomial(x: Tensor) -> Tensor:
 
 
 def _shrunk(z: Tensor, energy: Tensor) -> Tensor:
-    """The stabilised mosaic without noise, REACH - 1 pixels smaller at each side."""
+    """The stabilized mosaic without noise, REACH - 1 pixels smaller at each side."""
     a, b, c, d = z[..., :-1, :-1], z[..., :-1, 1:], z[..., 1:, :-1], z[..., 1:, 1:]
     s, t, u, v = a + d, b + c, a - d, b - c
     # all four times 2 / sqrt(2), so that one threshold serves the scaled mean and the plain differences

@@ -1,6 +1,6 @@
 """Geometric lens corrections: where each output pixel comes from, and how it is sampled there.
 
-Positions are centered and normalised as `ops.lens.centered` gives them: 0 at the optical center, length 1 at
+Positions are centered and normalized as `ops.lens.centered` gives them: 0 at the optical center, length 1 at
 the farthest corner. Every law maps an output position to its source. Reference: Adobe, Digital Negative
 Specification 1.7.1, chapter 7 (WarpRectilinear, WarpFisheye); Brown, Decentering Distortion of Lenses, 1966;
 Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981.

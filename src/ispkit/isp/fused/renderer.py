@@ -63,11 +63,6 @@ def run(chain: Plan, frame: Frame, *, bits: int = 8, threads: int | None = None)
     return out
 
 
-def is_compiled(chain: Plan, bits: int = 8) -> bool:
-    """Whether this process has compiled a chain of this structure already."""
-    return _key(chain, bits) in _compiled
-
-
 def _kernel(chain: Plan, bits: int) -> Any:
     from ispkit.isp.fused.kernels import compile_chain
 

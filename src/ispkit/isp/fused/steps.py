@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from threading import RLock
 
 import numpy as np
 import torch
@@ -175,15 +176,22 @@ def curve_index_range() -> tuple[int, int]:
     return low, high
 
 
+_thread_count = RLock()
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """For tensors of a few thousand numbers, where waking and awaiting a team costs more than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    """For tensors of a few thousand numbers, where waking and awaiting a team costs more than the work.
+
+    The count belongs to the process: a lock keeps two renderings from restoring each other's value.
+    """
+    with _thread_count:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def merge(steps: Sequence[Step]) -> list[Step]:

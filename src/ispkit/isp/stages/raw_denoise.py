@@ -14,7 +14,7 @@ from ispkit.ops.values import is_zero
 
 
 class RawDenoise(Stage):
-    """Variance-stabilised wavelet shrinkage of the mosaic; `luma` and `chroma` 0 leave it untouched.
+    """Variance-stabilized wavelet shrinkage of the mosaic; `luma` and `chroma` 0 leave it untouched.
 
     The noise law is `meta.noise_profile` with `meta.noise_map`; where the profile is zero (unknown) or
     `source="estimate"`, one law for all photosites is estimated from the picture. Afterwards the profile
