@@ -61,13 +61,14 @@ def run() -> None:
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; finished pictures are kept, run the same command again to go on")
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         if not (is_expected(error) or hasattr(error, "format_message")):
             raise
         _complain(_message(error))
         sys.exit(WRONG_INPUT)
+    if code == INTERRUPTED:  # typer itself turns Ctrl-C into this code
+        _complain("interrupted; finished pictures are kept, run the same command again to go on")
     sys.exit(code or 0)
 
 
