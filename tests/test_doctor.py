@@ -162,6 +162,7 @@ def test_dump_to_sidecar_and_back(tmp_path):
     json.dumps(report.as_dict(), default=str)
 
 
+@pytest.mark.slow
 def test_proof_pictures(tmp_path):
     result = examination(dump(SAMPLES, "u16le").tobytes())
     for picture in (result.proof(), result.contact_sheet()):
@@ -193,6 +194,7 @@ def test_missing_file_and_folder(tmp_path):
             examine(path)
 
 
+@pytest.mark.slow
 def test_structureless_bytes_are_named_so(tmp_path):
     path = tmp_path / "noise.bin"
     path.write_bytes(np.random.default_rng(0).integers(0, 256, 200_000).astype(np.uint8).tobytes())

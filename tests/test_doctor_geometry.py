@@ -107,6 +107,7 @@ def test_true_stride_gives_the_shortest_code():
     assert nats[600] > max(nats[300], nats[1200]) + 4
 
 
+@pytest.mark.slow
 def test_noise_without_rows_is_undeterminable():
     data = np.random.default_rng(0).normal(64, 4, 300_000).astype("<u2").view(np.uint8)
     assert not search_dump(data).determinable

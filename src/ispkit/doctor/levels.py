@@ -13,6 +13,7 @@ _PILE = 8.0
 _MIN_CLIPPED = 1e-4
 _GRAVE_BELOW = 5e-3
 _FEW_BELOW = 2e-4
+_DARK_FRAME = 5.0  # the 0.1 % point of pure noise lies 3.1 sigma below its mean
 _NAMES = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -22,6 +23,8 @@ class Levels:
 
     dark: tuple[float, ...]
     """0.1 % point: the black level cannot be higher by more than noise"""
+    mean: tuple[float, ...]
+    """of all pixels but the brightest and darkest 1 %"""
     noise: float
     """of a pixel in flat places"""
     saturation: tuple[float | None, ...]
@@ -37,7 +40,8 @@ def measure_levels(mosaic: Mosaic) -> Levels:
     clipped = tuple(0.0 if t is None else float((v >= t * 0.999).mean()) for v, t in zip(values, tops, strict=True))
     tail = dark_tail(values)
     noise = float(np.median(pixel_noise(mosaic.planes()[:, :512, :1024])))
-    return Levels(tuple(map(float, tail)), noise, tuple(tops), clipped)
+    means = tuple(float(np.clip(v, *np.quantile(v, (0.01, 0.99))).mean()) for v in values)
+    return Levels(tuple(map(float, tail)), means, noise, tuple(tops), clipped)
 
 
 def check_levels(mosaic: Mosaic, levels: Levels) -> list[Finding]:
@@ -46,7 +50,13 @@ def check_levels(mosaic: Mosaic, levels: Levels) -> list[Finding]:
 
 
 def suggested_black(levels: Levels) -> float:
-    """A black level for a file that names none: the darkest that is common to all sites, so an upper bound."""
+    """A black level for a file that names none.
+
+    Of a frame without light (all within the noise) it is the mean; of a picture the darkest that is common to
+    all sites, which is only an upper bound.
+    """
+    if max(levels.mean) - min(levels.dark) < _DARK_FRAME * max(levels.noise, 1.0):
+        return round(float(np.mean(levels.mean)), 2)
     return float(np.floor(min(levels.dark)))
 
 
