@@ -46,6 +46,15 @@ def test_alignment_moves_the_window_not_the_colors(cfa, wanted):
     assert torch.equal(moved.data, mosaic(colors[..., : moved.size[0], : moved.size[1]], wanted))
 
 
+def test_another_epoch_sees_other_windows(paths):
+    frames = RawFrames(paths, crop=(32, 32), seed=1)
+    first = frames[0].meta.view[0].origin
+    frames.set_epoch(1)
+    assert frames[0].meta.view[0].origin != first
+    with pytest.raises(ShapeError, match="must be even"):
+        RawFrames(paths, crop=(31, 32))
+
+
 def test_a_crop_larger_than_the_file_is_refused(paths):
     with pytest.raises(ShapeError, match="is less than 512x512"):
         RawFrames(paths, crop=(512, 512))[0]

@@ -16,8 +16,8 @@ from ispkit.io.load import load
 class RawFrames(Dataset[Frame]):
     """Frames of RAW files, cropped to one size so that they can be batched.
 
-    `crop` is (height, width), even numbers; a window is drawn at random from `seed` and the index (the same
-    every time), or is the middle where `seed` is None. It starts where the CFA reads `cfa`, so that files
+    `crop` is (height, width), even numbers; a window is drawn at random from `seed`, epoch and index (the
+    same every time), or is the middle where `seed` is None. It starts where the CFA reads `cfa`, so that files
     of different cameras share a batch. Without `crop` whole files come.
 
     ```python
@@ -34,7 +34,13 @@ class RawFrames(Dataset[Frame]):
         seed: int | None = None,
     ) -> None:
         self.paths = [Path(p) for p in paths]
-        self.crop, self.cfa, self.seed = crop, cfa, seed
+        self.crop, self.cfa, self.seed, self.epoch = crop, cfa, seed, 0
+        if crop is not None and (crop[0] % 2 or crop[1] % 2 or min(crop) < 2):
+            raise ShapeError(f"crop={crop} must be even numbers of at least 2, so that windows keep their CFA")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other windows; call it before each epoch, as with a `DistributedSampler`."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,7 +59,8 @@ class RawFrames(Dataset[Frame]):
         if self.seed is None:
             y, x = (r // 2 for r in room)
         else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+            draw = (self.seed * 1_000_003 + self.epoch) * 1_000_003 + index
+            generator = torch.Generator().manual_seed(draw % 2**63)
             y, x = (int(torch.randint(r + 1, (), generator=generator)) for r in room)
         return frame.crop(2 * y, 2 * x, height, width)
 
