@@ -11,8 +11,9 @@ LAYERS = [
     {"core"},
     {"ops"},
     {"io", "metrics", "sensor", "charts"},
-    {"isp"},
-    {"data", "doctor"},
+    {"isp", "kpi"},
+    {"data", "doctor", "calibrate", "rig"},
+    {"bench"},
     {"report"},
     {"cli"},
 ]

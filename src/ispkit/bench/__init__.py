@@ -1,0 +1,1 @@
+"""Experiments: one file a table, used by the command line."""

@@ -1,0 +1,1 @@
+"""From shots of darks, flats and charts to a `CameraProfile`."""
