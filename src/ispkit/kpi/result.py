@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -72,7 +73,7 @@ class Result:
             {
                 "name": k.name,
                 "region": k.region,
-                "value": k.value if k.value == k.value else None,
+                "value": None if math.isnan(k.value) else k.value,
                 "unit": k.unit,
                 "better": k.better,
                 "doc": k.doc,
