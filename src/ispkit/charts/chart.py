@@ -9,7 +9,18 @@ from typing import Any, Literal
 from torch import Tensor
 
 RegionKind = Literal[
-    "edge", "star", "dead_leaves", "ellipses", "patch", "gray", "flat", "zone_plate", "wedge", "gradient", "skin"
+    "edge",
+    "star",
+    "dead_leaves",
+    "ellipses",
+    "patch",
+    "gray",
+    "flat",
+    "zone_plate",
+    "wedge",
+    "gradient",
+    "skin",
+    "noise",
 ]
 
 

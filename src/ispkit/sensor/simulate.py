@@ -1,110 +1,207 @@
 """A sensor looking at a linear picture: color response, blur, shading, filter array, noise, quantization.
 
-Image formation follows Diamond et al., Dirty Pixels (2021), eq. 1: y = clip(Poisson(k M B x) / k + N(0, s)).
+Image formation follows Diamond et al., Dirty Pixels (2021), eq. 1: y = clip(Poisson(k M B x) / k + N(0, s)),
+with what a data sheet adds to it: falloff, PRNU, dark current, row noise, defects.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ispkit.core.cfa import CfaPattern
+from ispkit.core.errors import ParamError, ShapeError
 from ispkit.core.frame import Domain, Frame
-from ispkit.core.meta import CameraMeta
-from ispkit.core.opcodes import VignetteRadial
-from ispkit.ops import blur, camera_color, color_spaces, temperature
+from ispkit.core.meta import CameraMeta, View
+from ispkit.core.opcodes import Opcode, VignetteRadial
+from ispkit.core.profile import PsfGrid
+from ispkit.ops import color_spaces
 from ispkit.ops.cfa import channel_sites, mosaic, spread_sites
 from ispkit.ops.lens import centered, radial_gain
+from ispkit.ops.values import per_image
+from ispkit.sensor import laws, noise, optics
+from ispkit.sensor.color import Response, response
+from ispkit.sensor.model import Defect, Sensor, SiteShading
 
-Matrix = tuple[tuple[float, float, float], ...]
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """A camera's fixed facts; the default is an invented one of ordinary character."""
-
-    name: str = "ispkit Simulated Camera"
-    cfa: CfaPattern = "RGGB"
-    bits: int = 14
-    black_level: float = 512.0
-    color_matrices: tuple[Matrix, Matrix] = (
-        ((0.9602, -0.3823, -0.0410), (-0.4013, 1.2320, 0.1867), (-0.0513, 0.1498, 0.5620)),
-        ((0.7866, -0.2108, -0.0555), (-0.4869, 1.2483, 0.2681), (-0.1176, 0.2069, 0.7501)),
-    )
-    """XYZ -> sensor RGB under 2856 K and 6504 K"""
-    shot_at_iso100: float = 1.2e-4
-    """S of the noise model variance = S x + O"""
-    read_at_iso100: float = 2.0e-8
-    """O of the noise model; grows with the square of the gain"""
-    blur_px: float = 0.45
-    """sigma of the lens and pixel blur"""
-    vignetting: tuple[float, float, float, float, float] = (0.25, 0.10, 0.0, 0.0, 0.0)
-    """gain that corrects the falloff: 1 + k0 r^2 + k1 r^4 ..., r = 1 in the corner"""
-
-    @property
-    def white_level(self) -> float:
-        """Largest stored value."""
-        return float(2**self.bits - 1)
+__all__ = [
+    "Defect",
+    "Sensor",
+    "Shot",
+    "SiteShading",
+    "add_noise",
+    "capture",
+    "expected_signal",
+    "expose",
+    "quantize",
+    "readout",
+]
 
 
 def capture(
-    scene: Tensor, sensor: Sensor, *, cct_k: float = 6504.0, iso: float = 100.0, exposure_ev: float = 0.0, seed: int = 0
+    scene: Tensor,
+    sensor: Sensor,
+    *,
+    cct_k: float | Tensor = 6504.0,
+    iso: float | Tensor = 100.0,
+    exposure_ev: float | Tensor = 0.0,
+    seed: int = 0,
+    light: str | None = None,
+    exposure_time_s: float = 0.01,
+    psf: PsfGrid | Tensor | None = None,
+    space: Literal["srgb", "sensor"] = "srgb",
+    draw: noise.Draw = "poisson",
+    generator: torch.Generator | None = None,
 ) -> Frame:
-    """A RAW frame of linear sRGB colors (1, 3, H, W) under a light of `cct_k`.
+    """RAW frames of linear colors (B, 3, H, W), 1 = white, on the device of the scene.
 
     The colors are those under D65; another light changes their white by Bradford. Same seed, same noise.
+
+    Args:
+        scene: what fills the whole sensor; one picture goes with any number of settings.
+        sensor: the camera.
+        cct_k: color temperature of the light, scalar or (B,).
+        iso: gain, scalar or (B,); it changes noise and levels, not the brightness.
+        exposure_ev: +1 doubles the light, scalar or (B,).
+        seed: of the noise, where no `generator` is given.
+        light: name of one of `sensor.lights`, in place of `cct_k`.
+        exposure_time_s: for the dark current, and for the file.
+        psf: in place of the sensor's own blur: a grid, or one kernel (1 or 3, k, k).
+        space: "sensor" says that the scene's channels are already the sensor's R, G, B.
+        draw: "poisson", "normal" (faster) or "none" (no noise that changes between pictures).
+        generator: on the scene's device; it goes on from call to call.
     """
-    xy = temperature.cct_to_xy(torch.tensor([cct_k], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    meta = _meta(scene, sensor, xy, cct_k, iso)
-    light = color_spaces.apply_matrix(scene, _response(sensor, xy)) * 2.0**exposure_ev
-    light = blur.separable(light, blur.gaussian_kernel(sensor.blur_px, 3, light)).clamp(min=0)
-    rows, columns = meta.view[0].coordinates(scene.shape, light)
-    dy, dx, _ = centered(rows, columns, scene.shape)
-    signal = mosaic(light, sensor.cfa) / radial_gain(dy, dx, sensor.vignetting)
-    generator = torch.Generator().manual_seed(seed)
-    noisy = add_noise(signal, meta.noise_profile, sensor.cfa, generator)
-    span = sensor.white_level - sensor.black_level
-    stored = (noisy * span + sensor.black_level).round().clamp(0, sensor.white_level)
-    return Frame(stored, Domain.RAW, meta)
+    batch = _batch(scene, cct_k, iso, exposure_ev)
+    shot = Shot(sensor, response(sensor, _spread(cct_k, batch), light), _spread(iso, batch), exposure_time_s)
+    seen = (scene * per_image(exposure_ev, scene).exp2()).expand(batch, -1, -1, -1)
+    if space == "srgb":
+        seen = color_spaces.apply_matrix(seen, shot.colors.matrix)
+    elif space != "sensor":
+        raise ParamError(f"space={space!r} is neither 'srgb' nor 'sensor'")
+    chance = generator or torch.Generator(scene.device).manual_seed(seed)
+    return expose(seen, shot, chance, psf=psf, draw=draw)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A sensor and the settings of B pictures."""
+
+    sensor: Sensor
+    colors: Response
+    iso: Tensor
+    """(B,)"""
+    exposure_time_s: float
+
+
+def expose(
+    light: Tensor,
+    shot: Shot,
+    generator: torch.Generator,
+    *,
+    psf: PsfGrid | Tensor | None = None,
+    draw: noise.Draw = "poisson",
+) -> Frame:
+    """RAW frames of sensor colors (B, 3, H, W): lens, pixels, readout, quantization."""
+    signal = expected_signal(light, shot, psf)
+    stored = quantize(readout(signal, shot, generator, noise.check_draw(draw)), shot)
+    return Frame(stored, Domain.RAW, _meta(light, shot))
+
+
+def expected_signal(light: Tensor, shot: Shot, psf: PsfGrid | Tensor | None = None) -> Tensor:
+    """The mean signal (B, 1, H, W), black 0, white 1, of sensor colors (B, 3, H, W); not clipped.
+
+    Blur, filter array, falloff, then the pixels' own response.
+    """
+    sensor, view = shot.sensor, View((int(light.shape[-2]), int(light.shape[-1])))
+    image = optics.blur_image(light, sensor.blur_px, psf if psf is not None else sensor.psf)
+    signal = mosaic(image, sensor.cfa)
+    if any(sensor.vignetting):
+        dy, dx, _ = centered(*view.coordinates(light.shape, light), light.shape[-2:])
+        signal = signal / radial_gain(dy, dx, sensor.vignetting)
+    if sensor.shading:
+        signal = signal / optics.falloff(sensor.shading, shot.colors.cct_k, view, signal)
+    if sensor.prnu:
+        signal = signal * noise.response_pattern(signal, sensor.prnu, sensor.serial)
+    return noise.weaken_dead(signal, sensor.defects, view)
+
+
+def readout(signal: Tensor, shot: Shot, generator: torch.Generator, draw: noise.Draw = "poisson") -> Tensor:
+    """What the electronics make of a mean signal (B, 1, H, W): dark current, noise, lines, stuck pixels."""
+    sensor, view = shot.sensor, View((int(signal.shape[-2]), int(signal.shape[-1])))
+    scale, read = _noise_fields(sensor.noise_at(shot.iso), sensor.cfa, signal)
+    dark = noise.dark_electrons(signal, sensor.dark_current_e_s, sensor.defects, view)
+    if dark is not None:
+        signal = signal + scale * dark * shot.exposure_time_s
+    noisy = noise.poisson_gaussian(signal, scale, read, generator, draw)
+    if sensor.row_noise and draw != "none":
+        noisy = noisy + noise.row_offsets(noisy, sensor.row_noise_at(shot.iso), generator)
+    if sensor.column_pattern:
+        noisy = noisy + noise.column_offsets(noisy, sensor.column_pattern, sensor.serial)
+    return noise.hold_stuck(noisy, sensor.defects, view)
+
+
+def quantize(signal: Tensor, shot: Shot) -> Tensor:
+    """Stored whole numbers (B, 1, H, W) between 0 and the white level of a signal in [0, 1]."""
+    black = spread_sites(shot.sensor.black_at(shot.iso, shot.exposure_time_s).to(signal), signal.shape)
+    white = shot.sensor.white_level
+    return torch.addcmul(black, signal, white - black).round_().clamp_(0, white)
 
 
 def add_noise(signal: Tensor, profile: Tensor, cfa: str, generator: torch.Generator) -> Tensor:
     """Poisson-Gaussian noise of variance S x + O on a mosaic (B, 1, H, W); `profile` is (B, 3, 2)."""
-    shot, read = (spread_sites(channel_sites(cfa, profile[..., i]), signal.shape) for i in (0, 1))
-    electrons = torch.poisson(signal.clamp(min=0) / shot, generator=generator)
-    return electrons * shot + torch.randn(signal.shape, generator=generator) * read.sqrt()
+    return noise.poisson_gaussian(signal, *_noise_fields(profile, cfa, signal), generator)
 
 
-def _response(sensor: Sensor, xy: Tensor) -> Tensor:
-    """Linear sRGB -> sensor RGB, scaled so that white under the light reads 1 in its largest channel."""
-    pair, illuminants = _matrices(sensor)
-    cct = temperature.xy_to_cct(xy)[0]
-    camera = camera_color.interpolate_by_cct(pair, illuminants, cct)
-    d65 = torch.tensor([color_spaces.D65_XY], dtype=torch.float64)
-    response = camera @ color_spaces.adaptation(d65, xy) @ color_spaces.rgb_to_xyz("srgb")
-    return response / response.sum(-1).amax(-1)[:, None, None]
+def _noise_fields(profile: Tensor, cfa: str, signal: Tensor) -> tuple[Tensor, Tensor]:
+    """S and O at each pixel, or (B, 1, 1, 1) where all colors have the same."""
+    own = profile.to(signal)
+    if profile.device.type == "cpu" and bool((profile == profile[:, :1]).all()):
+        return own[:, 0, 0, None, None, None], own[:, 0, 1, None, None, None]
+    shot, read = (spread_sites(channel_sites(cfa, own[..., i]), signal.shape) for i in (0, 1))
+    return shot, read
 
 
-def _meta(scene: Tensor, sensor: Sensor, xy: Tensor, cct_k: float, iso: float) -> CameraMeta:
-    gain = iso / 100
-    made = CameraMeta.make(
-        sensor.cfa,
-        scene.shape,
-        black_level=sensor.black_level,
-        white_level=sensor.white_level,
-        color_matrices=sensor.color_matrices,
-        illuminant_cct_k=(2856.0, 6504.0),
-        noise_profile=[(sensor.shot_at_iso100 * gain, sensor.read_at_iso100 * gain**2)],
-        iso=iso,
-        exposure_time_s=0.01,
-        opcodes=(VignetteRadial(stage=2, k=sensor.vignetting, center=(0.5, 0.5)),),
-        exif={"Make": "ispkit", "Model": sensor.name, "ImageDescription": f"simulated scene under {cct_k:.0f} K"},
-    )
-    return replace(made, neutral=camera_color.xy_to_neutral(xy, *_matrices(sensor)).float())
+def _meta(scene: Tensor, shot: Shot) -> CameraMeta:
+    sensor, colors, batch = shot.sensor, shot.colors, len(shot.iso)
+    black = sensor.black_at(shot.iso, shot.exposure_time_s)
+    profile = sensor.noise_at(shot.iso)
+    step = 1 / (sensor.white_level - black.mean(-1))
+    profile[..., 1] += step.square()[:, None] / 12  # rounding is noise, too
+    size = (int(scene.shape[-2]), int(scene.shape[-1]))
+    made = CameraMeta.make(sensor.cfa, size, white_level=sensor.white_level, exposure_time_s=shot.exposure_time_s)
+    facts: dict[str, Any] = {
+        "black_level": black,
+        "noise_profile": profile,
+        "iso": shot.iso,
+        "neutral": colors.neutral,
+        "color_matrices": colors.color_matrices,
+        "forward_matrices": colors.forward_matrices,
+        "illuminant_cct_k": colors.illuminant_cct_k,
+    }
+    exif = [
+        {"Make": "ispkit", "Model": sensor.name, "ImageDescription": f"simulated scene under {cct:.0f} K"}
+        for cct in colors.cct_k.tolist()
+    ]
+    opcodes = tuple(_corrections(sensor, cct[None], size) for cct in colors.cct_k)
+    meta = replace(made.select([0] * batch), exif=tuple(exif), opcodes=opcodes)
+    return replace(meta, **{name: fact.float() for name, fact in facts.items()}).map(lambda t: t.to(scene.device))
 
 
-def _matrices(sensor: Sensor) -> tuple[Tensor, Tensor]:
-    pair = torch.tensor([sensor.color_matrices], dtype=torch.float64)
-    return pair, torch.tensor([[2856.0, 6504.0]], dtype=torch.float64)
+def _corrections(sensor: Sensor, cct_k: Tensor, size: tuple[int, int]) -> tuple[Opcode, ...]:
+    """The falloff as the file tells it to a developer."""
+    radial = (VignetteRadial(stage=2, k=sensor.vignetting, center=(0.5, 0.5)),) if any(sensor.vignetting) else ()
+    return (*radial, *(optics.gain_maps(sensor.shading, cct_k, size) if sensor.shading else ()))
+
+
+def _batch(scene: Tensor, *settings: float | Tensor) -> int:
+    if scene.ndim != 4 or scene.shape[1] != 3:
+        raise ShapeError(f"a scene is (B, 3, H, W), got {tuple(scene.shape)}")
+    counts = {int(scene.shape[0]), *(int(s.numel()) for s in settings if isinstance(s, Tensor))} - {1}
+    if len(counts) > 1:
+        raise ShapeError(f"{sorted(counts)} pictures and settings do not fit together; use 1 or one number for all")
+    return counts.pop() if counts else 1
+
+
+def _spread(value: float | Tensor, batch: int) -> Tensor:
+    return laws.as_batch(value).expand(batch)
