@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ispkit.cli import main
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.meta import CameraMeta
 
@@ -21,6 +23,24 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real files of ../shared/data, which are not here")
     return SHARED
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run `ispkit ARGS` in this process; gives (exit code, stdout, stderr)."""
+
+    def run(*args) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ispkit", *map(str, args)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code: object = 0
+        try:
+            main.run()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return int(code or 0), captured.out, captured.err
+
+    return run
 
 
 def make_frame(domain: Domain, size=(16, 24), batch=2, cfa="RGGB", seed=0, **facts) -> Frame:

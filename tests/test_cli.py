@@ -16,7 +16,6 @@ from PIL import Image
 
 import ispkit
 from ispkit.charts.scene import studio_scene
-from ispkit.cli import main
 from ispkit.data.demo import write_demo_raws
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.pictures import read_picture
@@ -29,24 +28,6 @@ def raws(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("raws")
     write_demo_raws(folder, height=256, width=384)
     return folder
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run `ispkit ARGS` in this process; gives (exit code, stdout, stderr)."""
-
-    def run(*args) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ispkit", *map(str, args)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code: object = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return int(code or 0), captured.out, captured.err
-
-    return run
 
 
 def pixels(path: Path) -> np.ndarray:

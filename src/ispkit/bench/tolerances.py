@@ -40,7 +40,7 @@ DEFAULTS: tuple[tuple[str, Tolerance], ...] = (
     ("color.delta_*", Tolerance(0.3, 0.03)),
     ("color.*", Tolerance(1.0, 0.02)),
     ("wb.*", Tolerance(0.2, 0.03)),
-    ("noise.snr_db", Tolerance(0.3)),
+    ("noise.snr_db*", Tolerance(0.3)),
     ("noise.*", Tolerance(0.1, 0.05)),
     ("tone.dynamic_range*", Tolerance(0.1)),
     ("cdp.*", Tolerance(0.02)),

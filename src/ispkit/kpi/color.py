@@ -91,11 +91,11 @@ class ColorAccuracy:
     def _curves(self, region: str) -> tuple[Curve, ...]:
         label = f" {region}" if region else ""
         plane = [
-            Curve("a*b*", name + label, lab[:, 1].tolist(), lab[:, 2].tolist(), "a*", "b*")
+            Curve("a*b*", name + label, lab[:, 1].tolist(), lab[:, 2].tolist(), "a*", "b*", "points")
             for name, lab in (("reference", self.reference_lab), ("picture", self.lab))
         ]
         count = [float(i + 1) for i in range(len(self.names))]
-        bars = Curve("ΔE00 per patch", "picture" + label, count, self.delta_e00.tolist(), "patch", "ΔE00")
+        bars = Curve("ΔE00 per patch", "picture" + label, count, self.delta_e00.tolist(), "patch", "ΔE00", "bars")
         return (*plane, bars)
 
 

@@ -43,6 +43,7 @@ class Curve:
     y: Sequence[float]
     x_label: str
     y_label: str
+    style: Literal["line", "points", "bars"] = "line"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,27 @@ class Result:
                 "y": list(c.y),
                 "x_label": c.x_label,
                 "y_label": c.y_label,
+                "style": c.style,
             }
             for c in self.curves
         ]
         return {"kpis": kpis, "curves": curves, "warnings": list(self.warnings)}
+
+
+def folded(warnings: Iterable[str]) -> list[str]:
+    """Warnings of the form "region: text" with the same text as one, which names the regions; order is kept.
+
+    >>> folded(["a: too noisy", "chart is blurred", "b: too noisy"])
+    ['a, b: too noisy', 'chart is blurred']
+    """
+    places: dict[str, list[str]] = {}
+    for warning in warnings:
+        region, colon, text = warning.partition(": ")
+        is_region = bool(colon) and " " not in region
+        places.setdefault(text if is_region else warning, []).extend([region] * is_region)
+    shown = []
+    for text, regions in places.items():
+        names = list(dict.fromkeys(regions))
+        where = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        shown.append(f"{where}: {text}" if where else text)
+    return shown

@@ -38,19 +38,30 @@ def svg(page: Any, salt: str) -> str:
     return re.sub(r' id="[A-Za-z0-9]+_[0-9]+"', "", text)
 
 
-def curves(lines: Sequence[Curve], *, log_x: bool = False, log_y: bool = False) -> str:
-    """Curves of one plot in one figure."""
+def curves(lines: Sequence[Curve], *, log_x: bool = False) -> str:
+    """Curves of one plot in one figure; in a plot over frequency in cy/px Nyquist is marked."""
 
     def draw(axes: Any) -> None:
         for line in lines:
-            axes.plot(line.x, line.y, label=line.label, linewidth=1.3, color=_COLORS.get(line.label))
+            _draw(axes, line)
         axes.set_xlabel(lines[0].x_label)
         axes.set_ylabel(lines[0].y_label)
         if log_x:
             axes.set_xscale("log")
-        if log_y:
-            axes.set_yscale("log")
+        if "cy/px" in lines[0].x_label:
+            axes.axvline(0.5, color="#999999", linewidth=0.8, linestyle=":")
+            axes.set_ylim(bottom=0)
         if 1 < len(lines) <= 12:
-            axes.legend(fontsize="small", frameon=False)
+            axes.legend(fontsize="x-small", frameon=False)
 
     return figure(draw, lines[0].plot)
+
+
+def _draw(axes: Any, line: Curve) -> None:
+    color = _COLORS.get(line.label)
+    if line.style == "points":
+        axes.plot(line.x, line.y, "o", label=line.label, markersize=4, color=color)
+    elif line.style == "bars":
+        axes.bar(line.x, line.y, label=line.label, color=color)
+    else:
+        axes.plot(line.x, line.y, label=line.label, linewidth=1.2, color=color)
