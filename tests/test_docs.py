@@ -24,7 +24,7 @@ from ispkit.sensor.simulate import Sensor, capture
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-SLOW = {"doctor", "batch-rendering"}  # a search through geometries; worker processes
+SLOW = {"calibrate", "rig", "kpi", "doctor", "batch-rendering"}  # a search through geometries; worker processes
 GUIDE = sorted((DOCS / "guide").glob("*.md"))
 PAGES = [DOCS / "index.md", *GUIDE]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -9,12 +9,18 @@ from typing import Annotated
 
 import typer
 
+from ispkit.cli.calibrate import calibrate
+from ispkit.cli.chart import chart
 from ispkit.cli.compare import compare
 from ispkit.cli.demo import demo
 from ispkit.cli.doctor import doctor
 from ispkit.cli.guards import is_expected, one_line
 from ispkit.cli.info import info
+from ispkit.cli.kpi import kpi
+from ispkit.cli.regress import regress
 from ispkit.cli.render import render
+from ispkit.cli.rig import rig
+from ispkit.cli.simulate import simulate
 from ispkit.cli.stages import stages
 
 WRONG_INPUT = 2
@@ -34,8 +40,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (render, stages, info, doctor, compare, demo):
+for command in (render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate):
     app.command()(command)
+app.add_typer(rig, name="rig")
 
 
 def _print_version(wanted: bool) -> None:
