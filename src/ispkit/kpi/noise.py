@@ -47,7 +47,8 @@ class PatchNoise:
         """SNR in dB: `noise.snr_db` of Y, `noise.snr_db.r` ... of the channels."""
         warnings = list(self.warnings)
         kpis = []
-        for channel, value in zip(self.channels, self.snr_db, strict=True):
+        luminance_first = sorted(zip(self.channels, self.snr_db, strict=True), key=lambda pair: pair[0] != "Y")
+        for channel, value in luminance_first:
             if not math.isfinite(value):
                 place = f"patch {region}" if region else "the patch"
                 warnings.append(f"{place} has no SNR in {channel}: it has no noise at all or no signal")

@@ -23,7 +23,7 @@ def write_regress_page(path: str | Path, changes: Sequence[ShotChange], *, a: st
     sections = [Section("Verdict", _verdict(changes))]
     for shot in changes:
         notes = warnings(folded(w for result in shot.results for w in result.warnings))
-        body = _changed(shot) + notes + _pictures(shot) + _all(shot)
+        body = _pictures(shot) + _changed(shot) + notes + _all(shot)
         sections.append(Section(shot.shot, body))
     write_report(path, "Regression of a tuning", f"A = {a}    B = {b}", sections)
 
