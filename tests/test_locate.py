@@ -260,3 +260,16 @@ def test_dust_clipping_and_small_regions_are_handled():
     assert found.warnings == ("outside the picture or smaller than 16 pixels of a color: tiny",)
     with pytest.raises(ShapeError, match="the placement is for a picture of"):
         picture_patches(picture, identity((50, 60)), regions)
+
+
+def test_a_marker_that_cannot_be_read_is_found_by_the_others():
+    where = pose(5, 0.2)
+    picture = shot(CHART, where)
+    top, left, side = MARKERS[2]
+    x, y = project(where, np.array([(left + side / 2, top + side / 2)]))[0].round().astype(int)
+    picture[:, y - 3 : y + 4, x - 3 : x + 4] = 0.45  # a spot on its bits
+    placed = locate(picture, CHART)
+    assert np.linalg.norm(placed.points(GRID) - project(where, GRID), axis=1).max() < 0.02
+    picture[:, y - 60 : y + 60, x - 60 : x + 60] = 0.3  # gone: three are enough
+    placed = locate(picture, CHART)
+    assert np.linalg.norm(placed.points(GRID) - project(where, GRID), axis=1).max() < 0.1

@@ -35,6 +35,7 @@ _NEUTRAL_CHROMA = 6.0  # of patches that tell the white; the white patch has 3.1
 _NEUTRAL_LIGHTNESS = 25.0  # stray light colors the black patch
 _LEAST_PATCHES = 8
 _ROUNDS = 3
+_SAME_WHITE = 0.03  # another lamp of the same nominal temperature is further off
 _D50 = xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64))
 _TO_XYZ = linear_srgb_to("xyz")
 
@@ -79,12 +80,13 @@ def measure_lights(
     spectral: bool = False,
     noise_weight: float = 0.0,
     power: float = 2.0,
+    white: Rgb | None = None,
 ) -> tuple[LightResult, ...]:
     """One result a light, by color temperature; shots with the same name and temperature are averaged.
 
     `shading` is corrected first, interpolated in reciprocal temperature; without it, the file's own opcodes are.
     `spectral` takes the patches' colors under the light itself where its name is known, in place of what the regions
-    state. `noise_weight`, `power`: see `fit_light`. Raises `FileError` if a chart is not found, `ParamError`,
+    state. `noise_weight`, `power`, `white`: see `fit_light`. Raises `FileError` if a chart is not found, `ParamError`,
     `ShapeError`.
     """
     groups: dict[tuple[str, float], list[ChartShot]] = {}
@@ -111,6 +113,7 @@ def measure_lights(
                 names=tuple(r.name for r in first),
                 noise_weight=noise_weight,
                 power=power,
+                white=white,
                 warnings=warnings,
             )
         )
@@ -210,13 +213,16 @@ def fit_light(
     names: tuple[str, ...] = (),
     noise_weight: float = 0.0,
     power: float = 2.0,
+    white: Rgb | None = None,
     warnings: tuple[str, ...] = (),
 ) -> LightResult:
     """White and matrices from patch means (N, 3) and their true colors (N, 3) under D50; NaN rows are left out.
 
     Minimizes mean ΔE00^power + noise_weight x (noise variance of gray after the matrix over that before it); exposure
-    is fitted on the neutral patches. The white is that of the neutral patches, each corrected for its own small tint
-    by the matrix, until both agree. Raises `FileError` if fewer than 8 patches or no neutral one are usable.
+    is fitted on the neutral patches. `white` is the light's white in sensor RGB from a flat field. Without it, or if
+    the chart contradicts it by more than 3 %, the white is that of the neutral patches, each corrected for its own
+    small tint by the matrix, until both agree; the spectra of real gray patches leave about 1 %. Raises `FileError`
+    if fewer than 8 patches or no neutral one are usable.
     """
     usable = sensor_rgb.isfinite().all(1)
     used = usable & (lab_d50[:, 0] >= _LIGHTNESS[0]) & (lab_d50[:, 0] <= _LIGHTNESS[1])
@@ -229,6 +235,15 @@ def fit_light(
         )
     chart = _Chart(sensor_rgb[used], lab_d50[used], gray[used])
     ccm, neutral = _fit(chart, noise_weight, power)
+    if white is not None:
+        from_flat = torch.tensor(white, dtype=torch.float64)
+        gap = float((from_flat / from_flat[1] / (neutral / neutral[1]) - 1).abs().max())
+        if gap <= _SAME_WHITE:
+            neutral = from_flat
+            ccm = _fit_ccm(chart, neutral, start=ccm, noise_weight=noise_weight, power=power)
+        else:
+            told = f"light {light!r}: the flat field's white differs from the chart's by {gap:.1%}; the chart's is used"
+            warnings = (*warnings, f"{told}, take both under the same lamp")
     everything = _Chart(sensor_rgb[usable], lab_d50[usable], gray[usable])
     delta = torch.full((len(sensor_rgb),), torch.nan, dtype=torch.float64)
     delta[usable] = everything.delta_e00(ccm, neutral)
@@ -256,7 +271,7 @@ class _Chart:
     def neutral(self, ccm: Tensor) -> Tensor:
         """The light's white in sensor RGB, largest 1: neutral patches over what they would read under equal energy."""
         expected = torch.linalg.solve(ccm, self.linear()[self.gray].T).T
-        white = self.rgb[self.gray].sum(0) / expected.sum(0)
+        white: Tensor = self.rgb[self.gray].sum(0) / expected.sum(0)
         return white / white.max()
 
     def delta_e00(self, ccm: Tensor, neutral: Tensor) -> Tensor:
@@ -264,8 +279,7 @@ class _Chart:
         xyz = (self.rgb / neutral) @ ccm.T @ _TO_XYZ.T
         wanted = self.linear()[self.gray] @ _TO_XYZ[1]
         xyz = xyz * (wanted.sum() / xyz[self.gray, 1].sum())
-        error: Tensor = ciede2000(xyz_to_lab(xyz, _D50), self.lab)
-        return error
+        return ciede2000(xyz_to_lab(xyz, _D50), self.lab)
 
 
 def _fit(chart: _Chart, noise_weight: float, power: float) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,10 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, eigh, solve_triangular
-from scipy.ndimage import convolve, gaussian_filter, map_coordinates
-from scipy.optimize import nnls
+from scipy.ndimage import convolve, gaussian_filter, map_coordinates, minimum_filter
 from torch import Tensor
 
+from ispkit.calibrate.psf_kernel import KernelSystem, border_share, centroid_of, gaussian, mtf50, shifted
 from ispkit.charts.chart import Chart
 from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.core.profile import Plane, PsfGrid
@@ -108,7 +107,7 @@ class _Cell:
     @property
     def reach(self) -> float:
         """Half the longer side, px."""
-        return max(self.pixels.shape) / 2
+        return float(max(self.pixels.shape)) / 2
 
     @staticmethod
     def at(pixels: Floats, cfa: str, place: tuple[int, int, int, int], size: int) -> _Cell:
@@ -174,15 +173,15 @@ def _measure(cell: _Cell, drawing: _Drawing) -> _Found | None:
         return None
     warp[:, 0] = _coarse_shift(cell, light)
     for sigma in _SIGMAS:
-        warp = warp + _alignment(cell, *drawing.window(cell, warp), _gaussian(cell.size, 0.8), sigma)
-    kernel = _gaussian(cell.size, 0.8)
+        warp = warp + _alignment(cell, *drawing.window(cell, warp), gaussian(cell.size, 0.8), sigma)
+    kernel = gaussian(cell.size, 0.8)
     for _ in range(2):
         fit = _fit(cell, "G", *drawing.window(cell, warp))
         if fit is None:
             return None
-        centroid = _centroid(fit[0])
+        centroid = centroid_of(fit[0])
         warp[:, 0] += centroid
-        kernel = _shifted(fit[0], -centroid)
+        kernel = shifted(fit[0], -centroid)
         warp = warp + _alignment(cell, *drawing.window(cell, warp), kernel, 0.0)
     light, inside = drawing.window(cell, warp)
     fits = [fit for c in COLORS if (fit := _fit(cell, c, light, inside)) is not None]
@@ -224,13 +223,18 @@ def _alignment(cell: _Cell, light: Floats, inside: NDArray[np.bool_], kernel: Fl
     With `sigma`, both are blurred before: a wider reach, and less of the kernel's shape.
     """
     border, (height, width) = cell.size // 2, cell.pixels.shape
-    drawn = convolve(light, kernel, mode="nearest")
+    drawn: Floats = np.asarray(convolve(light, kernel, mode="nearest"), dtype=np.float64)
     seen = cell.pixels
     if sigma:
-        drawn, seen = gaussian_filter(drawn, sigma), _smoothed_green(cell, sigma)
-    slope_y, slope_x = (g[border:-border, border:-border] for g in np.gradient(drawn))
-    drawn, inside = (t[border:-border, border:-border] for t in (drawn, inside))
-    normal, right = np.zeros((2 * _TERMS + 4,) * 2), np.zeros(2 * _TERMS + 4)
+        drawn[:], seen = gaussian_filter(drawn, sigma), _smoothed_green(cell, sigma)
+    slope_y, slope_x = (np.gradient(drawn, axis=n)[border:-border, border:-border] for n in (0, 1))
+    drawn = drawn[border:-border, border:-border]
+    # no blur may have reached a place from where the chart, or the window, has ended
+    far = min(int(np.ceil(3 * sigma)) + 2, min(height, width) // 4)
+    inside = minimum_filter(inside, 2 * far + 1, mode="constant", cval=False)[border:-border, border:-border]
+    if sigma:
+        inside = inside & np.pad(np.ones((height - 2 * far, width - 2 * far), bool), far)
+    normal, right = np.zeros((3 * _TERMS + 1,) * 2), np.zeros(3 * _TERMS + 1)
     for y, x in cell.sites["G"]:
         at = (slice(y, None, 2), slice(x, None, 2))
         keep = inside[at]
@@ -238,9 +242,9 @@ def _alignment(cell: _Cell, light: Floats, inside: NDArray[np.bool_], kernel: Fl
         terms = _terms(np.stack([u[keep] - width / 2, v[keep] - height / 2], 1), cell.reach)
         gx, gy, d = (t[at][keep][:, None] for t in (slope_x, slope_y, drawn))
         # gain varies a little over the cell
-        row = np.concatenate([gx * terms, gy * terms, d * terms[:, :3], np.ones_like(d)], 1)
+        row = np.concatenate([gx * terms, gy * terms, d * terms, np.ones_like(d)], 1)
         normal, right = normal + row.T @ row, right + row.T @ seen[at][keep]
-    solved = np.linalg.lstsq(normal, right, rcond=1e-12)[0]
+    solved = np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0], dtype=np.float64)
     step: Floats = -solved[: 2 * _TERMS].reshape(2, _TERMS) / max(float(solved[2 * _TERMS]), 1e-9)
     return step * min(1.0, max(sigma, 1.0) * 1.5 / max(float(np.abs(step).max()), 1e-9))
 
@@ -249,24 +253,27 @@ def _fit(cell: _Cell, color: str, light: Floats, inside: NDArray[np.bool_]) -> t
     """The kernel of one color, sum 1, and the rms residual over the contrast; None with too few sites."""
     reach = cell.size // 2
     windows = sliding_window_view(light, (cell.size, cell.size))
-    whole = sliding_window_view(inside, (cell.size, cell.size)).all((2, 3)) if not inside.all() else None
-    v, u = np.mgrid[0 : cell.pixels.shape[0], 0 : cell.pixels.shape[1]] / max(cell.pixels.shape) - 0.5
+    # a kernel may only see what is known to be on the chart
+    whole = minimum_filter(inside, cell.size)[reach:-reach, reach:-reach]
+    height, width = cell.pixels.shape
+    v, u = np.mgrid[0:height, 0:width] + 0.5
     design, seen, place = [], [], []
     for y, x in cell.sites[color]:
         at = (slice(y, None, 2), slice(x, None, 2))
-        keep = np.ones(cell.pixels[at].shape, dtype=bool) if whole is None else whole[at]
+        keep = whole[at]
         design.append(windows[at][keep][:, ::-1, ::-1].reshape(int(keep.sum()), -1))
         seen.append(cell.pixels[at][keep])
         place.append(np.stack([u[at][keep], v[at][keep]], 1))
     a, y_seen, uv = np.concatenate(design), np.concatenate(seen), np.concatenate(place)
     if len(y_seen) < _LEAST_SITES * cell.size * max(reach, 1):
         return None
-    system = _System(a)
+    system = KernelSystem(a)
     plain = a @ system.smooth(y_seen)
-    # what falls off within the cell: gain 1 + p u + q v
-    model = np.stack([plain, plain * uv[:, 0], plain * uv[:, 1], np.ones_like(plain)], 1)
-    gain, p, q, offset = np.linalg.lstsq(model, y_seen, rcond=None)[0]
-    flat = (y_seen - offset) / (1 + (p * uv[:, 0] + q * uv[:, 1]) / max(float(gain), 1e-9))
+    # what falls off within the cell: a quadratic gain
+    terms = _terms(uv - np.array([width / 2, height / 2]), cell.reach)
+    model = np.concatenate([plain[:, None] * terms, np.ones((len(plain), 1))], 1)
+    *gain, offset = np.linalg.lstsq(model, y_seen, rcond=None)[0]
+    flat = (y_seen - offset) / (terms @ gain / max(float(gain[0]), 1e-9)).clip(0.2)
     kernel = system.positive(flat)
     total = float(kernel.sum())
     if total <= 0:
@@ -274,62 +281,6 @@ def _fit(cell: _Cell, color: str, light: Floats, inside: NDArray[np.bool_]) -> t
     predicted = a @ kernel
     rest = (flat - flat.mean()) - (predicted - predicted.mean())
     return (kernel / total).reshape(cell.size, cell.size), float(rest.std() / max(predicted.std(), 1e-12))
-
-
-class _System:
-    """Least squares for a kernel from windows (n, k k), with a free offset and a smoothness chosen by the data."""
-
-    def __init__(self, windows: Floats) -> None:
-        self.count = len(windows)
-        self.mean = windows.mean(0)
-        self.windows = windows
-        self.normal = windows.T @ windows - self.count * np.outer(self.mean, self.mean)
-        size = round(windows.shape[1] ** 0.5)
-        self.rough = _roughness(size) * (np.trace(self.normal) / len(self.normal))
-        self.values, self.vectors = eigh(self.normal, self.rough)
-        self.stiffness = 0.0
-
-    def _right(self, seen: Floats) -> Floats:
-        right: Floats = self.windows.T @ seen - self.mean * seen.sum()
-        return right
-
-    def smooth(self, seen: Floats) -> Floats:
-        """The kernel of any sign; also chooses the stiffness that `positive` uses."""
-        right = self.vectors.T @ self._right(seen)
-        power = float(((seen - seen.mean()) ** 2).sum())
-        stiffnesses = np.logspace(-8, 2, 51)
-        scores = []
-        for stiffness in stiffnesses:
-            weight = 1 / (self.values + stiffness)
-            rest = power - 2 * (right**2 * weight).sum() + (right**2 * weight**2 * self.values).sum()
-            free = self.count - 1 - (self.values * weight).sum()
-            scores.append(rest / free**2)
-        self.stiffness = float(stiffnesses[int(np.argmin(scores))])
-        solved: Floats = self.vectors @ (right / (self.values + self.stiffness))
-        return solved
-
-    def positive(self, seen: Floats) -> Floats:
-        """The kernel without negative values."""
-        factor = cholesky(self.normal + self.stiffness * self.rough + 1e-12 * np.trace(self.normal) * np.eye(len(self.normal)))
-        target = solve_triangular(factor, self._right(seen), trans="T")
-        kernel: Floats = nnls(factor, target)[0]
-        return kernel
-
-
-def _roughness(size: int) -> Floats:
-    """Squared first differences of a kernel with zeros around it, as a quadratic form."""
-    index = np.arange(size * size).reshape(size, size)
-    form = np.zeros((size * size, size * size))
-    for axis in (0, 1):
-        near, far = (np.take(index, s, axis).ravel() for s in (range(size - 1), range(1, size)))
-        form[near, near] += 1
-        form[far, far] += 1
-        form[near, far] -= 1
-        form[far, near] -= 1
-        for edge in (0, -1):
-            border = np.take(index, edge, axis)
-            form[border, border] += 1
-    return form
 
 
 def _gathered(found: list[list[_Found | None]], size: int) -> PsfResult:
@@ -342,10 +293,14 @@ def _gathered(found: list[list[_Found | None]], size: int) -> PsfResult:
     holes = sum(len(line) for line in places) - len(known)
     warnings = []
     if holes:
-        warnings.append(f"the chart does not fill {holes} of {holes + len(known)} cells: they have their neighbor's kernel")
-    edge = max(_border_share(f.kernels[1]) for f in known.values())
+        warnings.append(
+            f"the chart does not fill {holes} of {holes + len(known)} cells: they have their neighbor's kernel"
+        )
+    edge = max(border_share(f.kernels[1]) for f in known.values())
     if edge > _BORDER_SHARE:
-        warnings.append(f"{edge:.0%} of a kernel lie on its border: the blur is wider than {size} px; take a larger size")
+        warnings.append(
+            f"{edge:.0%} of a kernel lie on its border: the blur is wider than {size} px; take a larger size"
+        )
     kernels = {c: tuple(tuple(_plane(f.kernels[n]) for f in line) for line in full) for n, c in enumerate(COLORS)}
     sharpness = {c: tuple(tuple(mtf50(f.kernels[n]) for f in line) for line in full) for n, c in enumerate(COLORS)}
     numbers = [[known.get(p) for p in line] for line in places]
@@ -358,47 +313,6 @@ def _gathered(found: list[list[_Found | None]], size: int) -> PsfResult:
     )
 
 
-def mtf50(kernel: Floats) -> tuple[float, float]:
-    """Horizontal and vertical frequency where the kernel's MTF falls to 50 %, cycles per px; NaN above 0.5."""
-    found = []
-    for axis in (0, 1):
-        spread = np.asarray(kernel, dtype=np.float64).sum(axis)
-        frequency = np.linspace(0, 0.5, 1001)
-        wave = np.exp(-2j * np.pi * frequency[:, None] * np.arange(len(spread)))
-        level = np.abs(wave @ spread) / max(abs(float(spread.sum())), 1e-12)
-        below = np.flatnonzero(level < 0.5)
-        if len(below) == 0:
-            found.append(float("nan"))
-            continue
-        k = int(below[0])
-        found.append(float(np.interp(0.5, [level[k], level[k - 1]], [frequency[k], frequency[k - 1]])))
-    return found[0], found[1]
-
-
-def _border_share(kernel: Floats) -> float:
-    return 1 - float(kernel[1:-1, 1:-1].sum()) / max(float(kernel.sum()), 1e-12)
-
-
-def _centroid(kernel: Floats) -> Floats:
-    """(x, y) from the middle."""
-    reach = len(kernel) // 2
-    axis = np.arange(-reach, reach + 1)
-    return np.array([(kernel.sum(0) * axis).sum(), (kernel.sum(1) * axis).sum()]) / kernel.sum()
-
-
-def _shifted(kernel: Floats, by: Floats) -> Floats:
-    y, x = np.mgrid[0 : len(kernel), 0 : len(kernel)]
-    moved: Floats = map_coordinates(kernel, [y - by[1], x - by[0]], order=1)
-    return moved / moved.sum()
-
-
-def _gaussian(size: int, sigma: float) -> Floats:
-    axis = np.arange(size) - size // 2
-    line = np.exp(-0.5 * (axis / sigma) ** 2)
-    plane: Floats = np.outer(line, line)
-    return plane / plane.sum()
-
-
 def _plane(kernel: Floats) -> Plane:
     return tuple(tuple(float(v) for v in row) for row in kernel)
 
@@ -406,5 +320,3 @@ def _plane(kernel: Floats) -> Plane:
 def _blocks(chart: Chart) -> tuple[int, int]:
     places = [r.truth for r in chart.of_kind("noise")]
     return max(int(t["row"]) for t in places) + 1, max(int(t["column"]) for t in places) + 1
-
-

@@ -25,7 +25,7 @@ from ispkit.calibrate.psf_shots import TRUTH, measure_psf_shot
 from ispkit.calibrate.shading import ShadingResult, measure_shading
 from ispkit.calibrate.shots import OVERRIDES, Inventory, Progress, Shot, raw_files, take_inventory
 from ispkit.core.errors import FileError, IspkitError
-from ispkit.core.profile import BlackPoint, CameraProfile, Sites
+from ispkit.core.profile import BlackPoint, CameraProfile, Rgb, Sites
 from ispkit.io.sidecar import find_sidecar
 
 _MOST_FRAMES = 8
@@ -33,6 +33,7 @@ _MOST_FRAMES = 8
 _LIT, _FULL = 0.05, 0.001
 """a flat gives shading from this share of the range on, while fewer pixels than that share are clipped"""
 _PROPORTIONAL = 0.05
+_SAME_LIGHT = 0.01  # flats and charts under one lamp carry the same color temperature in their names
 
 
 @dataclass(frozen=True)
@@ -239,10 +240,15 @@ class _Run:
             names = ", ".join(s.name for s in group)
             shots = [ChartShot(s.frame(), light, cct_k, black=self.black_of(s)) for s in group[:_MOST_FRAMES]]
             try:
-                self.lights += measure_lights(shots, shading=shading)
+                self.lights += measure_lights(shots, shading=shading, white=self._white(cct_k))
             except IspkitError as error:
                 raise FileError(f"{names}: {error}; or list it in {OVERRIDES} as 'kind: skip'") from error
             self.notes += [f"{names}: {warning}" for warning in self.lights[-1].warnings]
+
+    def _white(self, cct_k: float) -> Rgb | None:
+        """What the flats under this light say of its white, if there are any."""
+        same = [s.white for s in self.shading if abs(s.map.cct_k - cct_k) < _SAME_LIGHT * cct_k]
+        return same[0] if same else None
 
     def measure_psf(self) -> None:
         """Kernels from the first shot of the noise chart; raises `FileError` if the chart is not found."""

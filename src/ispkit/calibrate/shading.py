@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 
 from ispkit.calibrate.look import Pixels, Reals
 from ispkit.core.errors import ParamError
-from ispkit.core.profile import ShadingMap
+from ispkit.core.profile import Rgb, ShadingMap
 
 MESH = (13, 17)
 """rows and columns of the mesh unless told otherwise"""
@@ -39,6 +39,8 @@ class ShadingResult:
     """the same of the radial model and the greens"""
     corner_gain: float
     """mean gain of the four corners of the greens"""
+    white: Rgb
+    """the light's white in sensor RGB, largest 1: what the sites read where each is brightest"""
 
 
 def measure_shading(
@@ -69,7 +71,16 @@ def measure_shading(
     made = ShadingMap(cct_k, (planes[0], planes[1], planes[2], planes[3]), radial, center)
     share = float(np.mean([b.used.mean() for b in blocks]))
     mesh_residue = float(np.sqrt(np.mean(np.square(residues)) / max(share, 1e-9)))
-    return ShadingResult(made, frames, mesh_residue, radial_residue, float(np.mean(corners)))
+    # blocks are relative to the median of their site
+    brightest = [float(np.median(plane) / n.min()) for plane, n in zip(light, nodes, strict=True)]
+    white = _white(brightest, cfa)
+    return ShadingResult(made, frames, mesh_residue, radial_residue, float(np.mean(corners)), white)
+
+
+def _white(sites: Sequence[float], cfa: str) -> Rgb:
+    red, green, blue = (float(np.mean([v for v, c in zip(sites, cfa, strict=True) if c == k])) for k in "RGB")
+    peak = max(red, green, blue)
+    return red / peak, green / peak, blue / peak
 
 
 @dataclass(frozen=True)

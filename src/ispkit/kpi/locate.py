@@ -44,7 +44,7 @@ __all__ = [
 REMEDY = "give --corners or --regions"
 _MARKERS = cv2.aruco.DICT_4X4_50
 _LEAST_MARKERS = 3
-_LIKE_A_MARKER = 0.75  # correlation of a marker that could not be read with its drawing
+_LIKE_A_MARKER = 0.6  # correlation of a marker that could not be read with its drawing
 _CELL = 100.0  # chart px of one cell of `COLORCHECKER`
 _PATCH = 0.8  # side of a patch in cells
 _BLURRED_PX = 6.0  # contrast / steepest slope of a marker's border; a Gaussian of 2.4 px
@@ -127,16 +127,19 @@ def _seen_near(gray: Floats, chart: Chart, homography: Floats, marker: tuple[flo
         return None
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
     far = max(6, int((high - low).max() // 3))
-    inside = (low - far >= 0).all() and (high + far <= np.array(gray.shape[::-1])).all()
+    inside = (low >= 0).all() and (high <= np.array(gray.shape[::-1])).all()
     if not inside or (high - low).min() < 12:
         return None
     center = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     move = np.array([[1, 0, -0.5 - low[0]], [0, 1, -0.5 - low[1]], [0, 0, 1]]) @ homography @ center
     light = chart.picture.mean(0).numpy().astype(np.float32)
     width, height = (int(v) for v in high - low)
-    drawn = cv2.GaussianBlur(cv2.warpPerspective(light, move, (width, height), flags=cv2.INTER_LINEAR), (0, 0), 1.0)
-    part = gray[low[1] - far : high[1] + far, low[0] - far : high[0] + far].astype(np.float32)
-    match = cv2.matchTemplate(cv2.GaussianBlur(part, (0, 0), 0.7), drawn, cv2.TM_CCOEFF_NORMED)
+    drawn = cv2.warpPerspective(light, move, (width, height), flags=cv2.INTER_LINEAR)
+    padded = np.pad(gray.astype(np.float32), far, mode="edge")
+    part = padded[low[1] : high[1] + 2 * far, low[0] : high[0] + 2 * far]
+    part = cv2.GaussianBlur(part, (0, 0), 0.7)
+    blurred = [cv2.GaussianBlur(drawn, (0, 0), sigma) for sigma in (1.0, 2.5)]
+    match = max((cv2.matchTemplate(part, d, cv2.TM_CCOEFF_NORMED) for d in blurred), key=lambda m: float(m.max()))
     y, x = np.unravel_index(int(match.argmax()), match.shape)
     return np.array([x - far, y - far], dtype=np.float64) if match[y, x] > _LIKE_A_MARKER else None
 
