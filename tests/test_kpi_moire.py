@@ -8,7 +8,7 @@ import torch
 
 from ispkit.charts.frequency import zone_plate
 from ispkit.core.errors import ParamError, ShapeError
-from ispkit.kpi.moire import BANDS, as_result, measure_moire, zone_plate_frequency
+from ispkit.kpi.moire import BANDS, measure_moire, zone_plate_frequency
 from ispkit.metrics.color import srgb_to_lab
 from ispkit.ops.cfa import mosaic
 from ispkit.ops.demosaic import demosaic
@@ -41,7 +41,7 @@ def test_chroma_that_was_painted_into_known_bands_comes_back():
     below = measure_moire(*painted(color, 0.10, 0.20))
     assert below.integral == pytest.approx(0, abs=1e-9)
     assert below.peak == pytest.approx(chroma_of(color), rel=1e-9)
-    shown = as_result(result, region="plate")
+    shown = result.as_result("plate")
     assert shown.value("moire.peak[plate]") == result.peak
     assert len(shown.curves[0].x) == BANDS
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_seen_is_named():
     picture = torch.full((3, *SIZE), 0.4)
     half = zone_plate_frequency(SIZE, center=(120, 120), radius=116, frequency_max=0.3)
     result = measure_moire(picture, half)
-    assert "reaches only 0.3" in as_result(result, region="a").warnings[0]
+    assert "reaches only 0.3" in result.as_result("a").warnings[0]
     tinted = measure_moire(picture * torch.tensor([1.3, 1.0, 0.7])[:, None, None], half)
     assert any("white balance is off" in w for w in tinted.warnings)
     nothing = measure_moire(picture, torch.full(SIZE, math.inf), linear_gray=picture)

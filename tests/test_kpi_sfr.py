@@ -10,10 +10,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ispkit.core.errors import ParamError, ShapeError
-from ispkit.kpi import edge_profile as profiles
 from ispkit.kpi.edge_fit import whole_cycles
 from ispkit.kpi.edge_profile import edge_profile
-from ispkit.kpi.sfr import as_result, measure_sfr
+from ispkit.kpi.sfr import measure_sfr
 
 DARK, BRIGHT = 51 / 255, 204 / 255  # 4:1 and exact 8-bit codes, so that rounding does not move the sides
 
@@ -115,8 +114,8 @@ def test_color_channels_are_measured_apart():
     no_blue = measure_sfr(torch.stack([planes[0], planes[1], torch.full_like(planes[2], 0.3)]))
     assert math.isnan(no_blue.mtf50_of("B"))
     assert math.isfinite(no_blue.mtf50)
-    assert len(as_result(no_blue).curves) == 3
-    shown = as_result(result, region="edge/1")
+    assert len(no_blue.as_result().curves) == 3
+    shown = result.as_result("edge/1")
     assert shown.value("sfr.mtf50[edge/1]") == result.mtf50
     assert len(shown.curves) == 4
 
@@ -170,7 +169,7 @@ def test_what_cannot_be_measured_is_nan_with_the_reason():
 def test_doubtful_edges_are_named(picture, word):
     result, warning = words(picture)
     assert word in warning
-    assert any(word in w for w in as_result(result).warnings)
+    assert any(word in w for w in result.as_result().warnings)
 
 
 def test_the_blur_warning_comes_before_1_percent_of_error():
@@ -218,7 +217,7 @@ def test_overshoot_and_width_of_a_sharpened_edge(sharpen):
         assert found.width_10_90 == pytest.approx(width, abs=0.03)
     noisy = picture + np.random.default_rng(0).normal(0, 0.01, picture.shape)
     assert edge_profile(measure_sfr(torch.tensor(noisy))).overshoot == pytest.approx(over, abs=1.0)
-    result = profiles.as_result(found, region="a")
+    result = found.as_result("a")
     assert result.value("sfr.overshoot[a]") == found.overshoot
 
 
@@ -244,4 +243,4 @@ def test_whole_cycles_of_the_sub_pixel_phase_are_measured():
 def test_noise_that_reads_as_overshoot_is_named():
     noisy = edge(0.8, 5) + np.random.default_rng(0).normal(0, 0.05, (120, 100))
     found = edge_profile(measure_sfr(torch.tensor(noisy)))
-    assert any("too noisy for over- and undershoot" in w for w in profiles.as_result(found).warnings)
+    assert any("too noisy for over- and undershoot" in w for w in found.as_result().warnings)

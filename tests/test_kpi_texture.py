@@ -15,7 +15,6 @@ from ispkit.kpi.signal import radial_bins, radial_mean, spectrum
 from ispkit.kpi.texture import (
     LeavesModel,
     acutance,
-    as_result,
     contrast_sensitivity,
     dead_leaves_power,
     measure_texture,
@@ -77,7 +76,7 @@ def test_acutance_of_blurred_dead_leaves():
     assert result.mtf50_cross == pytest.approx(math.sqrt(math.log(2) / 2) / math.pi / SIGMA, rel=0.01)
     assert abs(result.gap) < 1e-4
     assert not result.warnings
-    shown = as_result(result, region="leaves")
+    shown = result.as_result("leaves")
     assert shown.value("texture.acutance_cross[leaves]") == result.acutance_cross
     assert [c.label for c in shown.curves] == ["leaves direct", "leaves cross"]
 

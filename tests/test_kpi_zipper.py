@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ispkit.core.errors import ParamError, ShapeError
-from ispkit.kpi.zipper import as_result, measure_zipper
+from ispkit.kpi.zipper import measure_zipper
 from ispkit.metrics.color import delta_e76, srgb_to_lab
 from ispkit.ops.cfa import mosaic
 from ispkit.ops.demosaic import demosaic
@@ -92,7 +92,7 @@ def test_bilinear_zips_more_than_an_adaptive_method(noise):
         result = demosaic(mosaic(linear[None], "RGGB"), "RGGB", method)[0]
         shares.append(measure_zipper(srgb_encode(result.clamp(0, 1)), encoded).share)
     assert shares[0] > 3 * shares[1] > 0
-    shown = as_result(measure_zipper(encoded, encoded), region="edge")
+    shown = measure_zipper(encoded, encoded).as_result("edge")
     assert shown.value("zipper.share[edge]") == 0
 
 

@@ -66,7 +66,7 @@ def test_the_first_pattern_that_fits_counts_and_a_file_goes_before_the_defaults(
 def test_a_wrong_file_is_named(tmp_path, text):
     path = tmp_path / "iq.yaml"
     path.write_text(text)
-    with pytest.raises(FileError, match="iq.yaml"):
+    with pytest.raises(FileError, match=r"iq\.yaml"):
         load_tolerances(path)
 
 

@@ -29,6 +29,18 @@ class EdgeProfile:
     bright: float
     warnings: tuple[str, ...] = ()
 
+    def as_result(self, region: str = "") -> Result:
+        """`sfr.overshoot`, `sfr.undershoot` (%) and `sfr.width` (px), without the SFR's warnings."""
+        source = "from the edge spread function, % of the step"
+        kpis = (
+            Kpi("sfr.overshoot", self.overshoot, "%", "lower", region, f"peak above the bright side; {source}"),
+            Kpi("sfr.undershoot", self.undershoot, "%", "lower", region, f"dip below the dark side; {source}"),
+            Kpi("sfr.width", self.width_10_90, "px", "lower", region, "10 to 90 % of the edge along its normal"),
+        )
+        prefix = f"{region}: " if region else ""
+        noisy = tuple(prefix + w for w in self.warnings if "undershoot" in w)
+        return Result(kpis, (), noisy)
+
 
 def edge_profile(edge: SfrResult) -> EdgeProfile:
     """Overshoot, undershoot and 10-90 % width of an edge that `measure_sfr` traced.
@@ -51,19 +63,6 @@ def edge_profile(edge: SfrResult) -> EdgeProfile:
     if floor > NOISE_LIMIT:
         doubt = (f"too noisy for over- and undershoot: noise alone reads up to {floor:.1%}; average frames",)
     return EdgeProfile(over, under, width, dark, bright, (*edge.warnings, *doubt))
-
-
-def as_result(profile: EdgeProfile, *, region: str = "") -> Result:
-    """`sfr.overshoot`, `sfr.undershoot` (%) and `sfr.width` (px), without the SFR's warnings."""
-    source = "from the edge spread function, % of the step"
-    kpis = (
-        Kpi("sfr.overshoot", profile.overshoot, "%", "lower", region, f"peak above the bright side; {source}"),
-        Kpi("sfr.undershoot", profile.undershoot, "%", "lower", region, f"dip below the dark side; {source}"),
-        Kpi("sfr.width", profile.width_10_90, "px", "lower", region, "10 to 90 % of the edge along its normal"),
-    )
-    prefix = f"{region}: " if region else ""
-    noisy = tuple(prefix + w for w in profile.warnings if "undershoot" in w)
-    return Result(kpis, (), noisy)
 
 
 def _sides(position: Array, esf: Array) -> tuple[float, float]:

@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 
 from ispkit.charts.chart import Region
-from ispkit.kpi import edge_profile, sfr, star
-from ispkit.kpi import moire as color_moire
-from ispkit.kpi import texture as dead_leaves
-from ispkit.kpi import zipper as zipper_effect
 from ispkit.kpi.color import color_accuracy
 from ispkit.kpi.contrast_detection import contrast_detection
 from ispkit.kpi.dynamic_range import dynamic_range
+from ispkit.kpi.edge_profile import edge_profile
+from ispkit.kpi.moire import measure_moire, zone_plate_frequency
 from ispkit.kpi.noise import patch_noise
 from ispkit.kpi.patches import picture_patches
 from ispkit.kpi.result import Curve, Kpi, Result
+from ispkit.kpi.sfr import measure_sfr
 from ispkit.kpi.shading import patch_shading, shading
 from ispkit.kpi.spatial_color import spatial_color
+from ispkit.kpi.star import measure_star
+from ispkit.kpi.texture import measure_texture
 from ispkit.kpi.view import ChartView
 from ispkit.kpi.visual_noise import visual_noise
 from ispkit.kpi.white_balance import gray_balance
+from ispkit.kpi.zipper import measure_zipper
 from ispkit.ops.encode import srgb_decode, srgb_encode
 from ispkit.ops.luma import WEIGHTS
 
@@ -37,9 +39,9 @@ def sharpness(view: ChartView) -> Result:
     """SFR, over- and undershoot of every slanted edge, and their means."""
     parts = []
     for region in view.regions("edge"):
-        measured = sfr.measure_sfr(view.crop(view.scene, region))
-        profile = edge_profile.as_result(edge_profile.edge_profile(measured), region=region.name)
-        whole = sfr.as_result(measured, region=region.name)
+        measured = measure_sfr(view.crop(view.scene, region))
+        profile = edge_profile(measured).as_result(region.name)
+        whole = measured.as_result(region.name)
         curves = tuple(c for c in whole.curves if c.label.endswith(" Y") or c.label == "Y")
         parts.append(Result((*whole.kpis, *profile.kpis), curves, (*whole.warnings, *profile.warnings)))
     joined = Result.join(parts)
@@ -54,14 +56,14 @@ def texture(view: ChartView) -> Result:
         if min(view.place.box(region)[2:]) < 64:
             continue
         reference, start = view.chart_around(region) if view.chart.picture.any() else (None, None)
-        measured = dead_leaves.measure_texture(
+        measured = measure_texture(
             view.crop(view.scene, region),
             reference,
             linear_flat=view.crop(view.scene, flat, 0.05) if flat else None,
             px_per_degree=view.settings.px_per_degree,
             start=start,
         )
-        parts.append(dead_leaves.as_result(measured, region=region.name))
+        parts.append(measured.as_result(region.name))
     return Result.join(parts)
 
 
@@ -166,7 +168,7 @@ def siemens_star(view: ChartView) -> Result:
         center, scale = _upright(view, region, truth["center"])
         if scale is None or not truth.get("sinusoidal", True):
             continue
-        measured = star.measure_star(
+        measured = measure_star(
             view.crop(view.scene, region),
             spokes=int(truth["spokes"]),
             radius=min(float(truth["radius"]) * scale, 0.49 * min(view.place.box(region)[2:])),
@@ -174,7 +176,7 @@ def siemens_star(view: ChartView) -> Result:
             center=center,
             modulation=(truth["high"] - truth["low"]) / (truth["high"] + truth["low"]),
         )
-        parts.append(star.as_result(measured, region=region.name))
+        parts.append(measured.as_result(region.name))
     return Result.join(parts)
 
 
@@ -186,20 +188,20 @@ def moire(view: ChartView) -> Result:
         if scale is None:
             continue
         crop = view.crop(view.linear, region)
-        frequency = color_moire.zone_plate_frequency(
+        frequency = zone_plate_frequency(
             (int(crop.shape[1]), int(crop.shape[2])),
             center=center,
             radius=float(region.truth["radius"]) * scale,
             frequency_max=float(region.truth["frequency_max"]) / scale,
         )
-        parts.append(color_moire.as_result(color_moire.measure_moire(crop, frequency), region=region.name))
+        parts.append(measure_moire(crop, frequency).as_result(region.name))
     return Result.join(parts)
 
 
 def zipper(view: ChartView) -> Result:
     """Share of zipper pixels against the chart itself, where it is full of edges."""
-    measured = {name: zipper_effect.measure_zipper(*pair) for name, pair in _beside_chart(view).items()}
-    return Result.join(zipper_effect.as_result(m, region=name) for name, m in measured.items())
+    measured = {name: measure_zipper(*pair) for name, pair in _beside_chart(view).items()}
+    return Result.join(m.as_result(name) for name, m in measured.items())
 
 
 def seen_from_afar(view: ChartView) -> Result:

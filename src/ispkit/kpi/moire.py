@@ -37,6 +37,19 @@ class MoireResult:
     """mean C*ab of plain gray: what white balance and noise leave"""
     warnings: tuple[str, ...] = ()
 
+    def as_result(self, region: str = "") -> Result:
+        """`moire.peak` and `moire.integral` with chroma by frequency."""
+        own = "own definition: mean C*ab per frequency band less that of plain gray"
+        kpis = (
+            Kpi("moire.peak", self.peak, "C*ab", "lower", region, f"largest false chroma; {own}"),
+            Kpi("moire.integral", self.integral, "C*ab", "lower", region, "false chroma summed over 0.5 to 1 Nyquist"),
+        )
+        known = np.isfinite(self.chroma)
+        x, y = self.frequency[known].tolist(), self.chroma[known].tolist()
+        curve = Curve("Color moiré", region or "zone plate", x, y, "frequency (cy/px)", "C*ab above gray")
+        prefix = f"{region}: " if region else ""
+        return Result(kpis, (curve,), tuple(prefix + w for w in self.warnings))
+
 
 def zone_plate_frequency(
     size: tuple[int, int], *, center: tuple[float, float], radius: float, frequency_max: float
@@ -80,20 +93,6 @@ def measure_moire(linear_picture: Tensor, frequency: Tensor, *, linear_gray: Ten
     total = np.bincount(band[inside], weights=chroma[inside], minlength=BANDS)
     excess = np.where(count >= _FEWEST, total / np.maximum(count, 1) - gray, np.nan)
     return _summary(excess, gray)
-
-
-def as_result(result: MoireResult, *, region: str = "") -> Result:
-    """`moire.peak` and `moire.integral` with chroma by frequency."""
-    own = "own definition: mean C*ab per frequency band less that of plain gray"
-    kpis = (
-        Kpi("moire.peak", result.peak, "C*ab", "lower", region, f"largest false chroma; {own}"),
-        Kpi("moire.integral", result.integral, "C*ab", "lower", region, "false chroma summed over 0.5 to 1 Nyquist"),
-    )
-    known = np.isfinite(result.chroma)
-    x, y = result.frequency[known].tolist(), result.chroma[known].tolist()
-    curve = Curve("Color moiré", region or "zone plate", x, y, "frequency (cy/px)", "C*ab above gray")
-    prefix = f"{region}: " if region else ""
-    return Result(kpis, (curve,), tuple(prefix + w for w in result.warnings))
 
 
 def _chroma(linear: Tensor) -> Array:

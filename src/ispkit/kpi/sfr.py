@@ -74,6 +74,21 @@ class SfrResult:
         """The SFR at a frequency in cy/px, linearly interpolated."""
         return float(np.interp(frequency, self.frequency, self.curve(channel)))
 
+    def as_result(self, region: str = "") -> Result:
+        """`sfr.mtf50` and `sfr.mtf10` with the SFR curves of all channels."""
+        source = "slanted edge, ISO 12233"
+        kpis = (
+            Kpi("sfr.mtf50", self.mtf50, "cy/px", "higher", region, f"frequency where the SFR falls to 0.5; {source}"),
+            Kpi("sfr.mtf10", self.mtf10, "cy/px", "higher", region, f"frequency where the SFR falls to 0.1; {source}"),
+        )
+        curves = tuple(
+            Curve("SFR", f"{region} {name}".strip(), self.frequency.tolist(), y.tolist(), "frequency (cy/px)", "SFR")
+            for name, y in zip(self.channels, self.sfr, strict=True)
+            if np.isfinite(y).all() and len(y)
+        )
+        prefix = f"{region}: " if region else ""
+        return Result(kpis, curves, tuple(prefix + w for w in self.warnings))
+
 
 def measure_sfr(
     linear_picture: Tensor,
@@ -111,22 +126,6 @@ def measure_sfr(
     own = [f if np.isfinite(f.rms) else luma for f in fits]
     profiles = [_profile(p[:rows], f) for p, f in zip(upright, own, strict=True)]
     return _measure(facts, empty, profiles, (window, alpha))
-
-
-def as_result(result: SfrResult, *, region: str = "") -> Result:
-    """`sfr.mtf50` and `sfr.mtf10` with the SFR curves of all channels."""
-    source = "slanted edge, ISO 12233"
-    kpis = (
-        Kpi("sfr.mtf50", result.mtf50, "cy/px", "higher", region, f"frequency where the SFR falls to 0.5; {source}"),
-        Kpi("sfr.mtf10", result.mtf10, "cy/px", "higher", region, f"frequency where the SFR falls to 0.1; {source}"),
-    )
-    curves = tuple(
-        Curve("SFR", f"{region} {name}".strip(), result.frequency.tolist(), y.tolist(), "frequency (cy/px)", "SFR")
-        for name, y in zip(result.channels, result.sfr, strict=True)
-        if np.isfinite(y).all() and len(y)
-    )
-    prefix = f"{region}: " if region else ""
-    return Result(kpis, curves, tuple(prefix + w for w in result.warnings))
 
 
 def _check(order: int, window: str, alpha: float) -> None:

@@ -36,6 +36,14 @@ class StarResult:
     """row and column in pixels of the region, as found"""
     warnings: tuple[str, ...] = ()
 
+    def as_result(self, region: str = "") -> Result:
+        """`star.mtf50` with the MTF."""
+        kpi = Kpi("star.mtf50", self.mtf50, "cy/px", "higher", region, "Siemens star, ISO 12233:2017 annex E")
+        x, y = self.frequency.tolist(), self.mtf.tolist()
+        prefix = f"{region}: " if region else ""
+        curve = Curve("Star MTF", region or "star", x, y, "frequency (cy/px)", "MTF")
+        return Result((kpi,), (curve,), tuple(prefix + w for w in self.warnings))
+
 
 def measure_star(
     linear_picture: Tensor,
@@ -77,15 +85,6 @@ def measure_star(
     lost = any("no star" in w for w in warnings)
     half, tenth = (math.nan if lost else falls_to(frequency, mtf, level) for level in (0.5, 0.1))
     return StarResult(frequency, mtf, parts, half, tenth, found, warnings)
-
-
-def as_result(result: StarResult, *, region: str = "") -> Result:
-    """`star.mtf50` with the MTF."""
-    kpi = Kpi("star.mtf50", result.mtf50, "cy/px", "higher", region, "Siemens star, ISO 12233:2017 annex E")
-    x, y = result.frequency.tolist(), result.mtf.tolist()
-    prefix = f"{region}: " if region else ""
-    curve = Curve("Star MTF", region or "star", x, y, "frequency (cy/px)", "MTF")
-    return Result((kpi,), (curve,), tuple(prefix + w for w in result.warnings))
 
 
 def _check(spokes: int, radii: tuple[float, float], segments: int, modulation: float | None) -> None:

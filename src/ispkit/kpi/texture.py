@@ -64,6 +64,25 @@ class TextureResult:
         """Where the cross MTF falls through 0.5, cy/px."""
         return falls_to(self.frequency, self.cross, 0.5) if len(self.cross) else math.nan
 
+    def as_result(self, region: str = "") -> Result:
+        """`texture.acutance_direct`, `texture.acutance_cross`, `texture.gap` with both MTFs."""
+        seen = f"CPIQ luminance CSF, {self.px_per_degree:g} px/degree"
+        kpis = (
+            Kpi("texture.acutance_direct", self.acutance_direct, "", "higher", region, f"power spectra, {seen}"),
+            Kpi("texture.acutance_cross", self.acutance_cross, "", "higher", region, f"cross spectrum, {seen}"),
+            Kpi("texture.gap", self.gap, "", "zero", region, "direct minus cross: noise or invented texture"),
+        )
+        pairs = [("direct", self.direct), ("cross", self.cross)]
+        curves = tuple(
+            Curve(
+                "Texture MTF", f"{region} {n}".strip(), self.frequency.tolist(), m.tolist(), "frequency (cy/px)", "MTF"
+            )
+            for n, m in pairs
+            if len(m)
+        )
+        prefix = f"{region}: " if region else ""
+        return Result(kpis, curves, tuple(prefix + w for w in self.warnings))
+
 
 def contrast_sensitivity(cycles_per_degree: Array) -> Array:
     """Luminance CSF of CPIQ, 75 v^0.8 exp(-0.2 v) / 34.05, v in cycles per degree.
@@ -140,24 +159,6 @@ def dead_leaves_power(frequency: Array, radii: tuple[float, float]) -> Array:
     weight = 2 * np.pi * distance * same * (distance[1] - distance[0])
     power: Array = np.stack([np.sum(weight * j0(2 * np.pi * f * distance)) for f in frequency])
     return np.maximum(power, 0)
-
-
-def as_result(result: TextureResult, *, region: str = "") -> Result:
-    """`texture.acutance_direct`, `texture.acutance_cross`, `texture.gap` with both MTFs."""
-    seen = f"CPIQ luminance CSF, {result.px_per_degree:g} px/degree"
-    kpis = (
-        Kpi("texture.acutance_direct", result.acutance_direct, "", "higher", region, f"power spectra, {seen}"),
-        Kpi("texture.acutance_cross", result.acutance_cross, "", "higher", region, f"cross spectrum, {seen}"),
-        Kpi("texture.gap", result.gap, "", "zero", region, "direct minus cross: noise or invented texture"),
-    )
-    pairs = [("direct", result.direct), ("cross", result.cross)]
-    curves = tuple(
-        Curve("Texture MTF", f"{region} {n}".strip(), result.frequency.tolist(), m.tolist(), "frequency (cy/px)", "MTF")
-        for n, m in pairs
-        if len(m)
-    )
-    prefix = f"{region}: " if region else ""
-    return Result(kpis, curves, tuple(prefix + w for w in result.warnings))
 
 
 def _noise_power(flat: Tensor | None, frequency: Array) -> tuple[Array, tuple[str, ...]]:

@@ -26,6 +26,11 @@ class ZipperResult:
     where: Tensor
     """(H - 2, W - 2) bool, the pixels of `share`"""
 
+    def as_result(self, region: str = "") -> Result:
+        """`zipper.share`."""
+        doc = "pixels whose ΔE*ab to the likest neighbor changed by more than 2.3; Lu, Tan 2003"
+        return Result((Kpi("zipper.share", self.share, "%", "lower", region, doc),))
+
 
 def measure_zipper(encoded_picture: Tensor, encoded_reference: Tensor, *, threshold: float = THRESHOLD) -> ZipperResult:
     """Share of pixels with the zipper effect, (3, H, W) encoded sRGB in [0, 1] both.
@@ -50,12 +55,6 @@ def measure_zipper(encoded_picture: Tensor, encoded_reference: Tensor, *, thresh
     change = (after.gather(0, nearest) - before.gather(0, nearest))[0]
     where = change.abs() > threshold
     return ZipperResult(100 * where.double().mean().item(), 100 * (change > threshold).double().mean().item(), where)
-
-
-def as_result(result: ZipperResult, *, region: str = "") -> Result:
-    """`zipper.share`."""
-    doc = "pixels whose ΔE*ab to the likest neighbor changed by more than 2.3; Lu, Tan 2003"
-    return Result((Kpi("zipper.share", result.share, "%", "lower", region, doc),))
 
 
 def _to_neighbors(encoded: Tensor) -> Tensor:
