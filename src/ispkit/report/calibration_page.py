@@ -227,7 +227,8 @@ def _color(profile: CameraProfile, evidence: Evidence) -> str:
         blue = [c.neutral[2] / c.neutral[1] for c in lights]
         axes.plot(red, blue, "o-", color="#444", linewidth=1)
         for c, x, y in zip(lights, red, blue, strict=True):
-            axes.annotate(f" {c.name} {c.cct_k:g} K", (x, y), fontsize=8)
+            kelvin = f"{c.cct_k:g} K"
+            axes.annotate(f" {c.name}" if kelvin in c.name else f" {c.name} {kelvin}", (x, y), fontsize=8)
         axes.set_xlabel("white: red / green")
         axes.set_ylabel("white: blue / green")
 
