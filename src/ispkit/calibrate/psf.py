@@ -299,7 +299,8 @@ def _gathered(found: list[list[_Found | None]], size: int) -> PsfResult:
     edge = max(border_share(f.kernels[1]) for f in known.values())
     if edge > _BORDER_SHARE:
         warnings.append(
-            f"{edge:.0%} of a kernel lie on its border: the blur is wider than {size} px; take a larger size"
+            f"{edge:.0%} of a kernel lie on its border: blur wider than {size} px (take a larger size), or strong "
+            "lens distortion moves the chart away from where the markers put it (correct it first)"
         )
     kernels = {c: tuple(tuple(_plane(f.kernels[n]) for f in line) for line in full) for n, c in enumerate(COLORS)}
     sharpness = {c: tuple(tuple(mtf50(f.kernels[n]) for f in line) for line in full) for n, c in enumerate(COLORS)}
