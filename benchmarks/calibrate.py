@@ -29,13 +29,15 @@ from calibrate_judge import mean_delta_e
 from calibrate_real import real_sections
 from calibrate_sets import BITS, BLACK, HEIGHT, LIGHTS_K, READ, SHOT, WIDTH, Truth, linear_truth, make_set
 from common import finish, table
-from ispkit.calibrate.run import calibrate
+from ispkit.calibrate.color import fit_light
+from ispkit.calibrate.run import Calibration, calibrate
 from ispkit.charts.colorchecker import reference_linear_srgb
 from ispkit.core.profile import CameraProfile
 from ispkit.io.tuning import RpiTuning, export, parse_tuning, read_tuning, to_profile
 from ispkit.io.tuning.base import cell_centers
 from ispkit.io.tuning.rpi import GRIDS
 from ispkit.io.tuning.rpi_export import SLOPE_MARGIN
+from ispkit.kpi.color import lab_of_linear_srgb
 
 Numbers = dict[str, float]
 SPAN = 2.0**BITS - 1 - BLACK
@@ -49,6 +51,7 @@ WANTED = {
 }
 DELTA_E = "ΔE00 after the matrix, maker's reference"
 DELTA_E_THEIRS = "ΔE00 after the matrix, rpi-ctt's reference"
+DELTA_E_REFIT = "ΔE00 after the matrix, fitted to rpi-ctt's reference"
 _REFERENCE_OF_CTT = "import json; from ctt.algorithms.ccm import MACBETH_RGB as m; print(json.dumps(m))"
 
 
@@ -153,9 +156,12 @@ def _noise_errors(shot: float, read: float) -> Numbers:
 def ours(folder: Path, truth: Truth, references: dict[str, torch.Tensor]) -> Numbers:
     """Our calibration of one set."""
     start = time.perf_counter()
-    profile = calibrate(folder).profile
+    calibration = calibrate(folder)
+    profile = calibration.profile
     seconds = time.perf_counter() - start
     found = judge(parse_tuning(export(profile, "rpi-vc4"), "ours"), truth, references)
+    if DELTA_E_THEIRS in references:
+        found[DELTA_E_REFIT] = _refitted(calibration, truth, references[DELTA_E_THEIRS])
     points = [p for p in profile.noise if p.method == "flat_pairs"] or list(profile.noise)
     noise = [
         _noise_errors(shot, read)
@@ -164,6 +170,18 @@ def ours(folder: Path, truth: Truth, references: dict[str, torch.Tensor]) -> Num
     ]  # fmt: skip
     worst = {k: max((n[k] for n in noise), default=float("nan")) for k in ("noise S, %", "noise O, %")}
     return found | worst | {"time, s": seconds}
+
+
+def _refitted(calibration: Calibration, truth: Truth, reference: torch.Tensor) -> float:
+    """Mean ΔE00 when our fit, too, aims at `reference` (linear sRGB)."""
+    errors = []
+    for light in calibration.evidence.lights:
+        cct, white = light.color.cct_k, light.color.neutral
+        lab = lab_of_linear_srgb(reference)
+        ccm = fit_light(light.sensor_rgb, lab, light=light.color.name, cct_k=cct, white=white).color.ccm
+        balanced = torch.tensor(truth.patches[round(cct)] / truth.neutrals[round(cct)])
+        errors.append(mean_delta_e(balanced @ torch.tensor(ccm, dtype=torch.float64).T, reference))
+    return float(np.mean(errors))
 
 
 def theirs(folder: Path, truth: Truth, references: dict[str, torch.Tensor], python: Path) -> Numbers:
@@ -236,8 +254,9 @@ def matrix_verdict(results: dict[str, list[Numbers]]) -> str:
     if "rpi-ctt" not in results:
         return "rpi-ctt was not given (`--ctt PYTHON`), so its column is missing."
     lines = []
-    for key in (DELTA_E, DELTA_E_THEIRS):
-        pairs = [(a[key], b[key]) for a, b in zip(results["ispkit"], results["rpi-ctt"], strict=True)]
+    for key in (DELTA_E, DELTA_E_THEIRS, DELTA_E_REFIT):
+        other = DELTA_E_THEIRS if key == DELTA_E_REFIT else key
+        pairs = [(a[key], b[other]) for a, b in zip(results["ispkit"], results["rpi-ctt"], strict=True)]
         known = [(a, b) for a, b in pairs if not np.isnan(a)]
         better = sum(a <= b for a, b in known)
         lines.append(f"- {key}: not worse than rpi-ctt in {better} of {len(known)} sets.")
@@ -274,7 +293,8 @@ flats at {", ".join(map(str, LIGHTS_K))} K, 4 dark frames, and 5 flat pairs in a
 READING = """- Both results are Raspberry Pi JSON (ours is exported), read by one reader and judged by one code.
 - The color matrix is judged on the noise-free patch colors of the simulation: white as it truly is, the matrix from the
   file, the exposure that suits it best; mean over 24 patches and 4 lights. The tools aim at different reference values
-  of the chart, so both are judged against both: the maker's since November 2014, and the table that rpi-ctt uses.
+  of the chart, so both are judged against both: the maker's since November 2014, and the table that rpi-ctt uses; and
+  once our fit aims at rpi-ctt's table, too.
 - In the spectral sets the truth of AWB is the light's white, which the chart's gray patches only approximate.
 - rpi-ctt fits a standard deviation c + m sqrt(mean) over the chart's patches and writes 1.4 m; the factor is taken
   out here, S = m^2 / range, O = (c / range)^2. Its law has no S and O of its own, so its two noise rows are a

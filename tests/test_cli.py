@@ -298,3 +298,13 @@ def test_damaged_files_through_the_command_line(raws, tmp_path):
 def test_500_damaged_camera_files_through_the_command_line(shared, tmp_path):
     names = ("raw_gopro_hero7/gopro_hero7_crop1536x1024.dng", "raw_dng/Blackmagic.dng")
     check_damaged(tmp_path, 250, [shared / name for name in names])
+
+
+def test_a_file_that_is_marked_read_only_is_kept(cli, raws, tmp_path):
+    kept = tmp_path / "kept.png"
+    kept.write_bytes(b"precious")
+    kept.chmod(0o444)
+    code, _, err = cli("render", raws / "studio_daylight_iso100.dng", "-o", kept, "--force")
+    assert code == 2
+    assert "marked read-only" in err
+    assert kept.read_bytes() == b"precious"

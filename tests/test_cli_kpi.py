@@ -93,10 +93,14 @@ def test_corners_and_regions_of_the_user(cli, shots, tmp_path):
         (["{}/lab.png", "--preset", "neutral"], "is a finished picture"),
         (["{}/lab.png", "--corners", "1,2 3,4"], "should be four points"),
         (["{}/absent.png"], "absent.png"),
+        (["{}/one.png"], "one.png"),
+        (["{}/lab.png", "--save", "{}/nowhere/kpi.json"], "the folder does not exist"),
+        (["{}/lab.png", "-o", "{}/lab.png"], "is an input of this command"),
         (["{}/lab.png", "-c", "{}/lab.json", "-o", "{}/nowhere/kpi.html"], "the folder does not exist"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(cli, shots, arguments, message):
+    write_picture(shots / "one.png", np.zeros((1, 1, 3), np.uint8))
     (shots / "broken.json").write_text('{"version": 1,')
     before = sorted(p.name for p in shots.iterdir())
     code, out, err = cli("kpi", *(a.format(shots) for a in arguments))
@@ -113,11 +117,30 @@ def test_a_clipped_and_a_blurred_chart_are_measured_with_a_warning(cli, shots, t
     code, out, _ = cli("kpi", tmp_path / "clipped.png", "-c", shots / "lab.json", "--groups", "sfr,color")
     assert code == 0
     assert "clipped" in out
+    clipped = json.loads(cli("kpi", tmp_path / "clipped.png", "-c", shots / "lab.json", "--groups", "sfr", "--json")[1])
+    assert any("clipped" in w for w in clipped["groups"]["sfr"]["warnings"])
     soft = separable(chart.picture[None], gaussian_kernel(2.0, 6, chart.picture))[0]
     save(tmp_path / "soft.png", soft)
     code, out, _ = cli("kpi", tmp_path / "soft.png", "-c", shots / "lab.json", "--groups", "sfr,color")
     assert code == 0
     assert "blur" in out
+
+
+def test_the_corners_of_a_colorchecker_are_the_centers_of_its_patches(cli, shots):
+    named = {r.name.rsplit("/", maxsplit=1)[-1]: r.box for r in build("colorchecker", height=400, width=600).regions}
+    ends = [named[n] for n in ("dark skin", "bluish green", "black 2", "white 9.5")]
+    corners = " ".join(f"{left + width / 2},{top + height / 2}" for top, left, height, width in ends)
+    arguments = ("--chart", "colorchecker", "--groups", "color", "--json")
+    code, out, _ = cli("kpi", shots / "checker.png", "--corners", corners, *arguments)
+    by_hand = json.loads(out)["groups"]["color"]["kpis"]
+    assert code == 0
+    assert by_hand[0]["value"] < 1
+
+
+def test_a_fall_back_to_the_colorchecker_is_said(cli, shots):
+    code, out, _ = cli("kpi", shots / "checker.png", "--groups", "color")
+    assert code == 0
+    assert "measured as a ColorChecker" in out
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +180,9 @@ def test_regress_passes_an_equal_tuning_and_tolerances_are_the_users(cli, worse,
     (tmp_path / "loose.yaml").write_text('"*": 1000\n')
     code, _, _ = cli("regress", "neutral", worse, "--shots", few, "--tolerances", "loose.yaml")
     assert code == 0
+    (tmp_path / "misspelt.yaml").write_text("sfr.mtf5: 3\n")
+    code, _, err = cli("regress", "neutral", "neutral", "--shots", few, "--tolerances", "misspelt.yaml")
+    assert (code, "did you mean 'sfr.mtf50'" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +195,21 @@ def test_regress_passes_an_equal_tuning_and_tolerances_are_the_users(cli, worse,
         (["neutral", "neutral", "--shots", "{}"], "no RAW file"),
         (["neutral", "neutral", "--tolerances", "{}/broken.json"], "broken.json"),
         (["neutral", "neutral", "--sensor", "imx"], "imx"),
+        (["neutral", "neutral", "--cct", "99999"], "--cct"),
+        (["neutral", "{}/empty.json"], "is no Raspberry Pi tuning"),
+        (["neutral", "{}/mine.yaml", "-o", "{}/mine.yaml"], "is an input of this command"),
+        (["neutral", "neutral", "-o", "{}/nowhere/page.html"], "the folder does not exist"),
     ],
 )
 def test_regress_says_what_is_wrong(cli, tmp_path, arguments, message):
     (tmp_path / "broken.json").write_text('{"version": 2.0, "algorithms": [')
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "mine.yaml").write_text(WORSE)
     code, _, err = cli("regress", *(a.format(tmp_path) for a in arguments))
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+    assert (tmp_path / "mine.yaml").read_text() == WORSE
 
 
 @pytest.mark.slow

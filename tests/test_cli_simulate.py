@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 import rawpy
 import torch
-import typer
-from typer.testing import CliRunner
 
 from ispkit.charts.scene import studio_scene
-from ispkit.cli.simulate import simulate
-from ispkit.core.errors import IspkitError
 from ispkit.core.profile import CameraProfile, NoisePoint
 from ispkit.io.load import load
 from ispkit.io.pictures import read_picture, write_picture
 from ispkit.io.profile import write_profile
 from ispkit.ops.encode import srgb_encode
 
-APP = typer.Typer()
-APP.command()(simulate)
 
+@pytest.fixture
+def run(cli):
+    """Run `ispkit simulate ARGS`; gives what it printed, or the one line of the error."""
 
-def run(*words, code=0):
-    result = CliRunner().invoke(APP, [str(w) for w in words], catch_exceptions=True)
-    if isinstance(result.exception, IspkitError):
-        return str(result.exception)
-    assert result.exit_code == code, result.output
-    return result.output
+    def simulate(*words, code=0) -> str:
+        ended, out, err = cli("simulate", *words)
+        if code == 0 and ended == 2:
+            assert err.count("\n") == 1
+            return err
+        assert ended == code
+        return out
+
+    return simulate
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_pictures_become_files_that_libraw_opens_with_their_truth(photos, tmp_path):
+def test_pictures_become_files_that_libraw_opens_with_their_truth(run, photos, tmp_path):
     out = tmp_path / "raw"
     shots = json.loads(run(photos, "-o", out, "--sensor", "nexus-6p-rear", "--lux", "2-200", "--json"))
     assert [s["error"] for s in shots] == ["", "", ""]
@@ -69,7 +69,7 @@ def test_pictures_become_files_that_libraw_opens_with_their_truth(photos, tmp_pa
     assert len({json.dumps(json.loads(Path(s["truth"]).read_text())["neutral"]) for s in shots}) == 3
 
 
-def test_the_noise_in_the_file_is_the_noise_of_its_tag(tmp_path):
+def test_the_noise_in_the_file_is_the_noise_of_its_tag(run, tmp_path):
     write_picture(tmp_path / "gray.png", np.full((256, 256, 3), 0.5, np.float32))
     (shot,) = json.loads(
         run(tmp_path / "gray.png", "-o", tmp_path / "out", "--sensor", "sony-a7s2", "--iso", 6400, "--json")
@@ -84,7 +84,7 @@ def test_the_noise_in_the_file_is_the_noise_of_its_tag(tmp_path):
         assert inside == pytest.approx(s * float(site.mean()) + o, rel=0.05)
 
 
-def test_a_second_run_makes_only_what_changed(photos, tmp_path):
+def test_a_second_run_makes_only_what_changed(run, photos, tmp_path):
     out = tmp_path / "raw"
     words = (photos, "-o", out, "--seed", 4, "--json")
     first = json.loads(run(*words))
@@ -104,7 +104,7 @@ def test_a_second_run_makes_only_what_changed(photos, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["unprocess", "kim", "linear"])
-def test_every_method_and_pattern(method, photos, tmp_path):
+def test_every_method_and_pattern(run, method, photos, tmp_path):
     (shot,) = json.loads(
         run(photos / "a.png", "-o", tmp_path / "o", "--method", method, "--cfa", "gbrg", "--iso", 200, "--json")
     )
@@ -113,7 +113,7 @@ def test_every_method_and_pattern(method, photos, tmp_path):
     assert ("response_exponents" in facts) == (method == "kim")
 
 
-def test_a_calibrated_camera_can_be_the_sensor(photos, tmp_path):
+def test_a_calibrated_camera_can_be_the_sensor(run, photos, tmp_path):
     profile = CameraProfile("mine", "GRBG", (48, 64), 4095.0, noise=(NoisePoint(100.0, (1e-3,) * 3, (1e-6,) * 3, ""),))
     write_profile(tmp_path / "camera.yaml", profile)
     (shot,) = json.loads(
@@ -124,7 +124,7 @@ def test_a_calibrated_camera_can_be_the_sensor(photos, tmp_path):
     assert float(meta.noise_profile[0, 0, 0]) == pytest.approx(4e-3)
 
 
-def test_the_sensors_are_listed_with_their_sources(monkeypatch):
+def test_the_sensors_are_listed_with_their_sources(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     listed = json.loads(run("--list", "--json"))
     names = [row["name"] for row in listed["sensors"]]
@@ -133,7 +133,7 @@ def test_the_sensors_are_listed_with_their_sources(monkeypatch):
     assert "DirtyPixels" in run("--list")
 
 
-def test_mistakes_are_named_in_one_sentence(photos, tmp_path):
+def test_mistakes_are_named_in_one_sentence(run, photos, tmp_path):
     out = tmp_path / "o"
     picture = photos / "a.png"
     assert "needs pictures and a folder" in run(picture)

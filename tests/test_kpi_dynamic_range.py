@@ -147,3 +147,13 @@ def test_short_scales_are_prolonged_or_told():
         dynamic_range([0, 2, 3], [0.1, 0.2, 0.3], [0.1, 0.1, 0.1])
     with pytest.raises(ParamError, match="one above"):
         model_dynamic_range(0, 0)
+
+
+def test_a_flat_shoulder_does_not_hide_the_range():
+    exposure = [2.0**-i for i in range(12, -1, -1)]
+    mean = [min(e, 0.9) ** 0.45 for e in exposure]
+    mean[-2:] = [mean[-2], mean[-2]]  # the tone curve tells the two brightest steps no more apart
+    result = dynamic_range(exposure, mean, [0.01] * 13, linear=False)
+    plain = dynamic_range(exposure[:-1], mean[:-1], [0.01] * 12, linear=False)
+    assert not math.isnan(result.stops[0])
+    assert result.stops[0] == pytest.approx(plain.stops[0], abs=1.1)

@@ -103,6 +103,36 @@ def test_the_shot_of_a_dark_chart_lifts_no_exception(chart):
     assert all(math.isnan(k.value) for k in groups["sfr"].kpis if k.name == "sfr.mtf50")
 
 
+def covered(picture: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
+    hidden = picture.clone()
+    hidden[:, top : top + height, left : left + width] = 0.02
+    return hidden
+
+
+def test_covered_gray_steps_do_not_spoil_sharpness(chart, perfect):
+    some = covered(perfect, 30, 500, 160, 120)  # the bright steps of the second row, too
+    found = measure_groups(some, chart, locate(some, chart), settings=Settings(groups=("sfr", "texture", "tone")))
+    assert found["sfr"].value("sfr.mtf50") == pytest.approx(0.2201, rel=0.02)
+    assert any("do not brighten" in w for w in found["tone"].warnings)
+    assert not found["tone"].kpis
+
+
+def test_covered_flats_give_no_shading(chart, perfect):
+    some = covered(perfect, 380, 0, 160, 40)
+    found = measure_groups(some, chart, locate(some, chart), settings=Settings(groups=("shading", "wb")))
+    assert any("covered, or unevenly lit" in w for w in found["shading"].warnings)
+    assert not found["shading"].kpis
+
+
+def test_a_region_too_small_to_measure_leaves_the_others_alone(chart):
+    small = torch.nn.functional.interpolate(chart.picture[None], size=(450, 600), mode="area")[0]
+    encoded = srgb_encode(small)
+    found = measure_groups(encoded, chart, locate(encoded, chart))
+    assert found["color"].value("color.delta_e00.mean") < 0.2
+    assert found["sfr"].value("sfr.mtf50") > 0.2
+    assert any(w.startswith("dead_leaves: ") or w.startswith("edge/") for r in found.values() for w in r.warnings)
+
+
 def test_regions_of_the_user_are_enough_for_sharpness(perfect, chart):
     edge = next(r for r in chart.regions if r.kind == "edge")
     own = Chart("regions", torch.zeros(3, 900, 1200), (Region("mine", "edge", edge.box),), {})

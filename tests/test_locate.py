@@ -14,17 +14,9 @@ from ispkit.charts.chart import Chart, Region
 from ispkit.charts.colorchecker import reference_linear_srgb
 from ispkit.core.errors import FileError, ShapeError
 from ispkit.io.load import load
-from ispkit.kpi.locate import (
-    COLORCHECKER,
-    COLORCHECKER_CENTERS,
-    from_corners,
-    from_regions,
-    identity,
-    locate,
-    locate_colorchecker,
-    project,
-)
+from ispkit.kpi.locate import COLORCHECKER, COLORCHECKER_CENTERS, locate, locate_colorchecker
 from ispkit.kpi.patches import mosaic_patches, mosaic_preview, picture_patches
+from ispkit.kpi.placement import from_corners, from_regions, identity, project
 from ispkit.ops.cfa import mosaic
 from ispkit.ops.encode import srgb_encode
 from ispkit.ops.levels import linearize

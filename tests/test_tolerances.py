@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from ispkit.bench.tolerances import Tolerance, compare_results, load_tolerances
+from ispkit.bench.tolerances import DEFAULTS, Tolerance, compare_results, load_tolerances
 from ispkit.core.errors import FileError
 from ispkit.kpi.result import Kpi, Result
 
 LIMIT = (("*", Tolerance(0.1)),)
 
 
-def verdict(better, a, b, limits=LIMIT):
-    results = (Result((Kpi("x.y", value, "px", better),)) for value in (a, b))
-    return compare_results(*results, limits)[0].verdict
+def verdict(better, a, b, limits=LIMIT, name="x.y"):
+    results = (Result((Kpi(name, value, "px", better),)) for value in (a, b))
+    return compare_results(*results, limits or DEFAULTS)[0].verdict
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,33 @@ def test_regions_of_one_kpi_are_told_apart():
     a = Result((Kpi("x.y", 1.0, "", "higher", "left"), Kpi("x.y", 2.0, "", "higher", "right")))
     b = Result((Kpi("x.y", 2.0, "", "higher", "right"), Kpi("x.y", 0.5, "", "higher", "left")))
     assert [c.verdict for c in compare_results(a, b, LIMIT)] == ["worse", "same"]
+
+
+def test_a_kpi_that_one_result_does_not_hold_was_not_measured_there():
+    a, b = Result((Kpi("star.mtf50", 0.4, "cy/px", "higher", "star"),)), Result((Kpi("x.y", 1.0, "px", "lower"),))
+    assert [c.verdict for c in compare_results(a, b, LIMIT)] == ["lost", "gained"]
+    assert compare_results(a, Result(), LIMIT)[0].verdict == "lost"
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "good", "bad"),
+    [
+        ("sfr.mtf50", "higher", 0.35, 0.30),
+        ("texture.acutance_cross", "higher", 0.95, 0.90),
+        ("color.delta_e00.mean", "lower", 2.0, 3.0),
+        ("color.saturation", "one", 1.0, 0.9),
+        ("wb.angular_error_deg", "lower", 0.3, 1.0),
+        ("noise.snr_db.r", "higher", 30.0, 29.0),
+        ("noise.visual_noise", "lower", 2.0, 3.0),
+        ("tone.dynamic_range.snr10", "higher", 7.0, 6.5),
+        ("cdp.michelson", "higher", 0.95, 0.90),
+        ("shading.corner", "one", 0.97, 0.90),
+        ("shading.color", "lower", 1.0, 3.0),
+        ("moire.integral", "lower", 10.0, 13.0),
+        ("zipper.share", "lower", 10.0, 15.0),
+        ("scielab.mean", "lower", 1.0, 2.0),
+    ],
+)
+def test_the_default_tolerances_see_what_people_see(name, better, good, bad):
+    assert verdict(better, good, bad, None, name) == "worse"
+    assert verdict(better, good, good + (bad - good) / 50, None, name) == "same"

@@ -13,6 +13,7 @@ from ispkit.charts.chart import Chart
 from ispkit.core.errors import FileError
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Values
+from ispkit.io.containers import RAW_SUFFIXES
 from ispkit.io.load import load
 from ispkit.isp.develop import develop_frame
 from ispkit.isp.pipeline import Pipeline
@@ -51,7 +52,7 @@ def shots_in(folder: str | Path, chart: Chart) -> list[ChartShot]:
     room = Path(folder)
     if not room.is_dir():
         raise FileError(f"{folder}: no such folder; give a folder of RAW shots of the chart")
-    paths = sorted(p for p in room.iterdir() if p.suffix.lower() in (".dng", ".nef", ".cr2", ".arw", ".raf", ".rw2"))
+    paths = sorted(p for p in room.iterdir() if RAW_SUFFIXES.fullmatch(p.suffix))
     if not paths:
         raise FileError(f"{folder}: no RAW file in this folder; put the shots of the chart there")
     return [ChartShot(path.name, load(path), chart) for path in paths]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from torch import Tensor
 
 from ispkit.bench.chart_shots import ChartShot
 from ispkit.bench.tolerances import DEFAULTS, Change, Tolerance, compare_results
 from ispkit.bench.tunings import Tuning
+from ispkit.core.errors import FileError, IspkitError, nearest
 from ispkit.kpi.locate import locate
 from ispkit.kpi.measure import measure
 from ispkit.kpi.result import Result
@@ -53,7 +56,30 @@ def got_worse(changes: Iterable[ShotChange]) -> bool:
     return any(change.of("worse", "lost") for change in changes)
 
 
+def check_patterns(
+    tolerances: Sequence[tuple[str, Tolerance]],
+    defaults: Sequence[tuple[str, Tolerance]],
+    changes: Iterable[ShotChange],
+    *,
+    where: str | Path,
+) -> None:
+    """Raise `FileError` if a user's pattern names no KPI that was measured: a misspelt one would judge nothing."""
+    names = {c.a.name for shot in changes for c in shot.changes}
+    for pattern, _ in tolerances[: len(tolerances) - len(defaults)]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise FileError(f"{where}: no KPI of these shots is called {pattern!r}; {nearest(pattern, names)}")
+
+
 def _one(
+    shot: ChartShot, a: Tuning, b: Tuning, settings: Settings, tolerances: Sequence[tuple[str, Tolerance]]
+) -> ShotChange:
+    try:
+        return _measured(shot, a, b, settings, tolerances)
+    except IspkitError as error:
+        raise type(error)(f"{shot.name}: {error}") from error
+
+
+def _measured(
     shot: ChartShot, a: Tuning, b: Tuning, settings: Settings, tolerances: Sequence[tuple[str, Tolerance]]
 ) -> ShotChange:
     pictures = a.develop(shot.frame, cct_k=shot.cct_k), b.develop(shot.frame, cct_k=shot.cct_k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ DEFAULTS: tuple[tuple[str, Tolerance], ...] = (
     ("star.*", Tolerance(0.005, 0.02)),
     ("texture.*", Tolerance(0.02)),
     ("color.delta_*", Tolerance(0.3, 0.03)),
-    ("color.*", Tolerance(1.0, 0.02)),
+    ("color.saturation", Tolerance(0.03)),
     ("wb.mired", Tolerance(2.0)),
     ("wb.tint", Tolerance(2.0)),
     ("wb.*", Tolerance(0.3, 0.03)),
@@ -47,7 +47,10 @@ DEFAULTS: tuple[tuple[str, Tolerance], ...] = (
     ("tone.dynamic_range*", Tolerance(0.1)),
     ("cdp.*", Tolerance(0.02)),
     ("moire.*", Tolerance(0.3, 0.05)),
-    ("shading.*", Tolerance(1.0, 0.02)),
+    ("shading.color", Tolerance(0.5, 0.05)),
+    ("shading.*", Tolerance(0.02)),
+    ("zipper.*", Tolerance(1.0, 0.05)),
+    ("scielab.*", Tolerance(0.2, 0.05)),
     ("*", Tolerance(0.0, 0.05)),
 )
 
@@ -65,9 +68,15 @@ class Change:
 
 
 def compare_results(a: Result, b: Result, tolerances: Sequence[tuple[str, Tolerance]] = DEFAULTS) -> tuple[Change, ...]:
-    """Every KPI that both results name, in A's order, judged by the first tolerance whose pattern fits."""
-    others = {kpi.key: kpi for kpi in b.kpis}
-    return tuple(_change(kpi, others[kpi.key], tolerances) for kpi in a.kpis if kpi.key in others)
+    """Every KPI of either result, A's first, judged by the first tolerance whose pattern fits.
+
+    One that a result does not hold counts as not measured there.
+    """
+    ours, theirs = ({kpi.key: kpi for kpi in result.kpis} for result in (a, b))
+    return tuple(
+        _change(ours.get(key) or _unmeasured(theirs[key]), theirs.get(key) or _unmeasured(ours[key]), tolerances)
+        for key in dict.fromkeys([*ours, *theirs])
+    )
 
 
 def worsening(a: Kpi, b: Kpi) -> float:
@@ -107,6 +116,10 @@ def _tolerance(path: str | Path, name: object, entry: Any) -> Tolerance:
     if not numbers or not fits:
         raise FileError(f"{path}: {name}: {entry!r} is not a number ≥ 0 nor {{absolute: .., relative: ..}}")
     return Tolerance(float(numbers.get("absolute", 0.0)), float(numbers.get("relative", 0.0)))
+
+
+def _unmeasured(kpi: Kpi) -> Kpi:
+    return replace(kpi, value=math.nan)
 
 
 def _change(a: Kpi, b: Kpi, tolerances: Sequence[tuple[str, Tolerance]]) -> Change:

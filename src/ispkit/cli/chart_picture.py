@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,16 +18,8 @@ from ispkit.cli.jobs import look
 from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.io.load import load
 from ispkit.isp.recipe import from_recipe
-from ispkit.kpi.locate import (
-    COLORCHECKER,
-    Placement,
-    from_corners,
-    from_regions,
-    identity,
-    locate,
-    locate_colorchecker,
-    name_of_chart,
-)
+from ispkit.kpi.locate import COLORCHECKER, COLORCHECKER_CENTERS, locate, locate_colorchecker, name_of_chart
+from ispkit.kpi.placement import Placement, from_corners, from_regions, identity
 from ispkit.report.load import load_srgb
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -52,13 +46,34 @@ def find_chart(
     if regions is not None:
         listed, _ = from_regions(regions)
         return Chart("regions", torch.zeros(3, *size), listed, {}), identity(size)
-    known = load_chart(chart or name_of_chart(picture) or "colorchecker")
-    try:
+    with _about(source):
+        named = chart or name_of_chart(picture)
+    known = load_chart(named or "colorchecker")
+    with _about(source):
         if corners is not None:
-            return known, from_corners(_points(corners), (0.0, 0.0, float(known.size[0]), float(known.size[1])), size)
-        return _found(picture, known, exact=size == known.size)
+            known, box = _with_corners(known, named)
+            return known, from_corners(_points(corners), box, size)
+        found, place = _found(picture, known, exact=size == known.size)
+    if named is None:
+        note = "no marker of our charts is readable; measured as a ColorChecker"
+        place = replace(place, warnings=(note, *place.warnings))
+    return found, place
+
+
+@contextmanager
+def _about(source: Path) -> Iterator[None]:
+    """Put the picture's name before what is wrong with it."""
+    try:
+        yield
     except (FileError, ShapeError) as error:
         raise type(error)(f"{source}: {error}") from error
+
+
+def _with_corners(chart: Chart, name: str | None) -> tuple[Chart, tuple[float, float, float, float]]:
+    """The chart and the rectangle whose corners the user gives: of a ColorChecker the centers of its corner patches."""
+    if name in (None, "colorchecker"):
+        return Chart("colorchecker", torch.zeros(3, 1, 1), COLORCHECKER, {}), COLORCHECKER_CENTERS
+    return chart, (0.0, 0.0, float(chart.size[0]), float(chart.size[1]))
 
 
 def load_chart(name: str) -> Chart:

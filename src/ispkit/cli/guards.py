@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ispkit.core.errors import IspkitError, ParamError
+from ispkit.core.errors import FileError, IspkitError, ParamError
 
 _NO_MEMORY = "not enough memory; use a smaller picture, --workers 1 or --crop"
 
@@ -24,6 +24,13 @@ def is_expected(error: BaseException) -> bool:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch ran out of memory, which it reports as a plain `RuntimeError`."""
     return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+
+
+def check_outputs(*outputs: Path | None) -> None:
+    """Raise `FileError` before long work if a file could not be written where it is wanted."""
+    for output in outputs:
+        if output is not None and not output.absolute().parent.is_dir():
+            raise FileError(f"cannot write {output}: the folder does not exist; make it first")
 
 
 def refuse_overwriting(output: Path | None, *inputs: Path | None) -> None:

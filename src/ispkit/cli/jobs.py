@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,17 +24,13 @@ from ispkit.core.errors import FileError, ParamError
 from ispkit.core.frame import Frame
 from ispkit.core.param import Value
 from ispkit.io.atomic import write_bytes
+from ispkit.io.containers import RAW_SUFFIXES
 from ispkit.io.sidecar import find_sidecar
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe, load_recipe, preset, to_recipe
 from ispkit.isp.stages import STAGES
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-RAW_SUFFIXES = re.compile(
-    r"\.(3fr|ari|arw|bay|cap|cr2|cr3|crw|dcr|dcs|dng|erf|fff|gpr|iiq|k25|kdc|mef|mos|mrw|nef|nrw"
-    r"|orf|ori|pef|ptx|pxn|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
-    re.IGNORECASE,
-)
 LOG, RECIPE = "ispkit_log.jsonl", "ispkit_recipe.yaml"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ispkit.cli.guards import refuse_overwriting
+from ispkit.cli.guards import check_outputs, refuse_overwriting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,9 @@ def kpi(
     corners: Annotated[
         str | None,
         typer.Option(
-            "--corners", metavar="X,Y X,Y X,Y X,Y", help="The chart's corners: top left, top right, bottom right, left."
+            "--corners",
+            metavar="X,Y X,Y X,Y X,Y",
+            help="The chart's corners clockwise from the top left; of a ColorChecker the corner patches' centers.",
         ),
     ] = None,
     regions: Annotated[
@@ -63,8 +65,9 @@ def kpi(
     from ispkit.kpi.measure import measure_groups
     from ispkit.kpi.view import Settings
 
-    refuse_overwriting(out, source)
-    refuse_overwriting(save, source)
+    for output in (out, save):
+        refuse_overwriting(output, source, recipe, regions, Path(chart) if chart else None)
+    check_outputs(out, save)
     picture = chart_picture.load_picture(source, preset=preset, recipe=recipe, settings=settings or [])
     truth, place = chart_picture.find_chart(picture, chart, corners=corners, regions=regions, source=source)
     wanted = tuple(name.strip() for name in groups.split(",")) if groups else None

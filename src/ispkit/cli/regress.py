@@ -25,7 +25,9 @@ def regress(
         typer.Option("--sensor", help="Sensor profile by name or file; else that of A.json, or an ordinary one."),
     ] = None,
     iso: Annotated[str, typer.Option("--iso", metavar="N,...", help="Gains of the simulated shots.")] = "100,1600",
-    cct_k: Annotated[float, typer.Option("--cct", help="Color temperature of the simulated light, kelvin.")] = 5500.0,
+    cct_k: Annotated[
+        float, typer.Option("--cct", min=1667, max=25000, help="Color temperature of the simulated light, kelvin.")
+    ] = 5500.0,
     shots: Annotated[
         Path | None, typer.Option("--shots", metavar="DIR", help="Your RAW shots of the chart, instead of simulating.")
     ] = None,
@@ -51,15 +53,19 @@ def regress(
     ispkit regress imx219.json imx219_new.json --shots shots/ --charts lab --tolerances iq.yaml --json
     """
     from ispkit.bench.chart_shots import shots_in, simulated_shots
-    from ispkit.bench.regress import got_worse
+    from ispkit.bench.regress import check_patterns, got_worse
     from ispkit.bench.regress import regress as run
     from ispkit.bench.tolerances import DEFAULTS, load_tolerances
     from ispkit.bench.tunings import load_tuning
     from ispkit.charts.catalog import build
+    from ispkit.cli.guards import check_outputs, refuse_overwriting
     from ispkit.kpi.view import Settings
     from ispkit.sensor.catalog import load_sensor
     from ispkit.sensor.simulate import Sensor
 
+    page = out or Path("regress.html")
+    refuse_overwriting(page, Path(a), Path(b), tolerances, Path(sensor) if sensor else None)
+    check_outputs(page)
     first, second = load_tuning(a), load_tuning(b)
     limits = load_tolerances(tolerances) if tolerances else DEFAULTS
     wanted = [build(name.strip(), **({"markers": True} if name.strip() != "lab" else {})) for name in charts.split(",")]
@@ -69,16 +75,18 @@ def regress(
         camera = load_sensor(sensor) if sensor else first.sensor(wanted[0].size) or Sensor()
         taken = simulated_shots(wanted, camera, isos=_numbers("--iso", iso), cct_k=cct_k, seed=seed)
     changes = run(_with_progress(taken, as_json), first, second, settings=Settings(px_per_degree), tolerances=limits)
+    if tolerances is not None:
+        check_patterns(limits, DEFAULTS, changes, where=tolerances)
     worse = got_worse(changes)
-    page = out or (Path("regress.html") if worse else None)
-    if page is not None:
+    written = page if worse or out else None
+    if written is not None:
         from ispkit.report.regress_page import write_regress_page
 
-        write_regress_page(page, changes, a=a, b=b)
+        write_regress_page(written, changes, a=a, b=b)
     if as_json:
-        print(json.dumps(_summary(changes, a, b, page), indent=2, ensure_ascii=False))
+        print(json.dumps(_summary(changes, a, b, written), indent=2, ensure_ascii=False))
     else:
-        _print(changes, page)
+        _print(changes, written)
     if worse:
         raise typer.Exit(GOT_WORSE)
 

@@ -30,8 +30,8 @@ _REMEDIES = {
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that takes the name `path` only when the block ends well; else nothing is left.
 
-    A link is followed, an existing file replaced. Raises `FileError` where the system refuses, also
-    for an `OSError` inside the block.
+    A link is followed, an existing file replaced unless it is marked read-only. Raises `FileError` where the system
+    refuses, also for an `OSError` inside the block.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -72,6 +72,8 @@ def _checked(path: str | os.PathLike[str]) -> Path:
             raise FileError(f"cannot write {path}: it is a folder; add a file name")
         if target.exists() and not target.is_file():
             raise FileError(f"cannot write {path}: it is not a regular file; choose another name")
+        if target.exists() and not target.stat().st_mode & 0o222:  # a rename would replace it all the same
+            raise FileError(f"cannot write {path}: the file is marked read-only; choose another name")
     except (OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise

@@ -6,8 +6,17 @@ it that is not named here.
 
 from __future__ import annotations
 
+import re
+
 from ispkit.core.errors import FileError
 from ispkit.io.tiff_tree import Directory, TiffTree, read_tree
+
+RAW_SUFFIXES = re.compile(
+    r"\.(3fr|ari|arw|bay|cap|cr2|cr3|crw|dcr|dcs|dng|erf|fff|gpr|iiq|k25|kdc|mef|mos|mrw|nef|nrw"
+    r"|orf|ori|pef|ptx|pxn|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
+    re.IGNORECASE,
+)
+"""names of camera RAW files, and of headerless dumps"""
 
 DNG_VERSION, MAKE, PHOTOMETRIC, SUB_FILE_TYPE = 50706, 271, 262, 254
 _PLAIN_PHOTOMETRIC = frozenset({0, 1, 2, 3, 4, 5, 6, 8, 9})

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ispkit.charts.colorchecker import COLUMNS, ROWS, reference_linear_srgb
+from ispkit.kpi.placement import project
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -216,14 +217,14 @@ def _refined(shown: Bytes, found: tuple[Floats, float, float]) -> tuple[Floats, 
             best = likeness_here
             better = shift @ np.asarray(warp, dtype=np.float64) @ np.linalg.inv(drawn_to_cells @ shift)
     corners = np.array([(0.0, 0.0), (COLUMNS, 0), (COLUMNS, ROWS), (0, ROWS)])
-    moved = np.linalg.norm(_project(better, corners) - _project(homography, corners), axis=1).max()
+    moved = np.linalg.norm(project(better, corners) - project(homography, corners), axis=1).max()
     return (better, error, likeness) if moved < 0.7 * _cell_size(homography) else found
 
 
 def _cell_size(homography: Floats) -> float:
     """Mean side of a cell in the middle of the chart, px."""
     u, v = COLUMNS / 2, ROWS / 2
-    a, b, c = _project(homography, np.array([(u, v), (u + 1, v), (u, v + 1)]))
+    a, b, c = project(homography, np.array([(u, v), (u + 1, v), (u, v + 1)]))
     return float((np.linalg.norm(b - a) + np.linalg.norm(c - a)) / 2)
 
 
@@ -246,7 +247,7 @@ def _score(shown: Bytes, cells: Floats, centers: Floats, reference: Floats) -> t
     if seen is None:
         return None
     likeness = _likeness(seen, reference)
-    squares = ((_project(homography, cells) - centers) ** 2).sum()
+    squares = ((project(homography, cells) - centers) ** 2).sum()
     return homography, float(np.sqrt(squares / max(len(cells) - 4, 1))), likeness
 
 
@@ -256,18 +257,12 @@ def _sample(shown: Bytes, homography: Floats) -> Floats | None:
     spread = np.linspace(0.3, 0.7, 5)
     v, u = (g.ravel() for g in np.meshgrid(spread, spread, indexing="ij"))
     cells = np.stack([(column[:, None] + u).ravel(), (row[:, None] + v).ravel()], 1)
-    xy = np.floor(_project(homography, cells)).astype(int)
+    xy = np.floor(project(homography, cells)).astype(int)
     height, width = shown.shape[:2]
     if xy.min() < 0 or (xy >= [width, height]).any():
         return None
     colors: Floats = np.median(shown[xy[:, 1], xy[:, 0]].reshape(ROWS * COLUMNS, -1, 3), axis=1)
     return colors
-
-
-def _project(homography: Floats, xy: Floats) -> Floats:
-    mapped = np.concatenate([xy, np.ones((len(xy), 1))], 1) @ homography.T
-    flat: Floats = mapped[:, :2] / mapped[:, 2:]
-    return flat
 
 
 def _likeness(seen: Floats, reference: Floats) -> float:

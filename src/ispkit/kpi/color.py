@@ -1,4 +1,4 @@
-"""Color accuracy of a patch chart: ΔE00, ΔE*ab, ΔC and saturation against the chart's reference colors."""
+"""Color accuracy of a patch chart: ΔE00, ΔE*ab, ΔC and saturation against its reference."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.kpi.result import Curve, Kpi, Result
-from ispkit.metrics.color import cie1976, ciede2000, xyz_to_lab
+from ispkit.metrics.color import cie1976, ciede2000
 from ispkit.ops.color_spaces import D50_XY, adaptation, linear_srgb_to, xy_to_xyz
+from ispkit.ops.lab import linear_srgb_to_lab, xyz_to_lab
 
 _GRAY_CHROMA = 5.0  # a reference color below this C*ab belongs to the neutral row
 _CLIPPED = 0.99
@@ -56,7 +57,7 @@ class ColorAccuracy:
 
     @property
     def delta_c_corrected(self) -> Tensor:
-        """The chroma error after a* and b* were scaled so that the mean chroma is the reference's, (N,).
+        """The chroma error after scaling a* and b* to the reference's mean chroma, (N,).
 
         Imatest's "corr": what stays wrong in the colors when a mere change of saturation is forgiven.
         """
@@ -140,9 +141,8 @@ def color_accuracy(
 
 
 def lab_of_linear_srgb(linear_rgb: Tensor) -> Tensor:
-    """Linear sRGB (N, 3) -> CIELAB under D50 (N, 3), adapted from D65 by Bradford; L* in [0, 100]."""
-    rgb = _patches(linear_rgb, "linear_rgb")
-    return xyz_to_lab(rgb @ linear_srgb_to("xyz").T, _white(D50_XY))
+    """Linear sRGB (N, 3) -> CIELAB under D50 (Bradford from D65), (N, 3), values checked."""
+    return linear_srgb_to_lab(_patches(linear_rgb, "linear_rgb"))
 
 
 def lab_of_xyz(xyz: Tensor, *, white_xy: tuple[float, float] = D50_XY) -> Tensor:
@@ -151,11 +151,7 @@ def lab_of_xyz(xyz: Tensor, *, white_xy: tuple[float, float] = D50_XY) -> Tensor
     Y of a perfect diffuser is 1; `white_xy` is the chromaticity of the light that the XYZ belong to.
     """
     adapt = adaptation(torch.tensor(white_xy, dtype=torch.float64), torch.tensor(D50_XY, dtype=torch.float64))
-    return xyz_to_lab(_patches(xyz, "xyz") @ adapt.T, _white(D50_XY))
-
-
-def _white(xy: tuple[float, float]) -> Tensor:
-    return xy_to_xyz(torch.tensor(xy, dtype=torch.float64))
+    return xyz_to_lab(_patches(xyz, "xyz") @ adapt.T, xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64)))
 
 
 def _patches(values: Tensor, name: str) -> Tensor:
@@ -181,7 +177,7 @@ def _clipped(rgb: Tensor) -> list[str]:
 
 
 def _gain(rgb: Tensor, reference: Tensor, gray: Tensor) -> tuple[Tensor, list[str]]:
-    """The factor that makes the neutral row as light as its reference, 1 with a warning if there is none."""
+    """The factor that makes the neutral row as light as its reference; 1, warned, without one."""
     light = rgb @ linear_srgb_to("xyz")[1]
     usable = gray & (light > 0) & (rgb < _CLIPPED).all(1)
     if not bool(usable.any()):

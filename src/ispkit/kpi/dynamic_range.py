@@ -160,13 +160,18 @@ def _slope(light: Reals, level: Reals) -> Reals:
 
 
 def _crossing(light: Reals, snr: Reals, level: float) -> float | None:
-    """The light where the SNR, from bright to dark, first falls below `level`; None if never, NaN if at once."""
-    below = np.flatnonzero(snr < level)
+    """The light where the SNR, from the brightest step that reaches `level` down, falls below it.
+
+    None if it never does, NaN if no step reaches it. Brighter steps may lie on the flat shoulder of a tone curve,
+    where no step is told from the next.
+    """
+    reached = np.flatnonzero(snr >= level)
+    if not len(reached):
+        return math.nan
+    below = np.flatnonzero(snr[: reached[-1]] < level)
     if not len(below):
         return None
     i = int(below[-1])
-    if i == len(snr) - 1:
-        return math.nan
     if snr[i] <= 0:
         share = (level - snr[i]) / (snr[i + 1] - snr[i])
         return float(light[i] + share * (light[i + 1] - light[i]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ispkit.charts.chart import Region
+from ispkit.core.errors import ParamError, ShapeError
 from ispkit.kpi.color import color_accuracy
 from ispkit.kpi.contrast_detection import contrast_detection
 from ispkit.kpi.dynamic_range import dynamic_range
@@ -33,38 +34,38 @@ from ispkit.ops.luma import WEIGHTS
 _INSET = 0.15
 _MID_GRAY = 0.18
 _NEUTRAL_CHROMA = 5.0
+_OBLIQUE = 1.02
+_UNEVEN = 0.1  # scatter of flats about a radial law: no lens does that
 
 
 def sharpness(view: ChartView) -> Result:
     """SFR, over- and undershoot of every slanted edge, and their means."""
-    parts = []
-    for region in view.regions("edge"):
-        measured = measure_sfr(view.crop(view.scene, region))
-        profile = edge_profile(measured).as_result(region.name)
-        whole = measured.as_result(region.name)
+
+    def measured(region: Region) -> Result:
+        edge = measure_sfr(view.crop(view.scene, region), clip_levels=view.clip_levels(region))
+        profile, whole = edge_profile(edge).as_result(region.name), edge.as_result(region.name)
         curves = tuple(c for c in whole.curves if c.label.endswith(" Y") or c.label == "Y")
-        parts.append(Result((*whole.kpis, *profile.kpis), curves, (*whole.warnings, *profile.warnings)))
-    joined = Result.join(parts)
+        return Result((*whole.kpis, *profile.kpis), curves, (*whole.warnings, *profile.warnings))
+
+    joined = _each(view.regions("edge"), measured)
     return Result((*_means(joined.kpis), *joined.kpis), joined.curves, joined.warnings)
 
 
 def texture(view: ChartView) -> Result:
     """Acutance of the dead leaves, with the flat patch beside them for the noise."""
     flat = next((r for r in view.regions("flat") if "leaves" in r.name), None)
-    parts = []
-    for region in view.regions("dead_leaves"):
-        if min(view.place.box(region)[2:]) < 64:
-            continue
+
+    def measured(region: Region) -> Result:
         reference, start = view.chart_around(region) if view.chart.picture.any() else (None, None)
-        measured = measure_texture(
+        return measure_texture(
             view.crop(view.scene, region),
             reference,
             linear_flat=view.crop(view.scene, flat, 0.05) if flat else None,
             px_per_degree=view.settings.px_per_degree,
             start=start,
-        )
-        parts.append(measured.as_result(region.name))
-    return Result.join(parts)
+        ).as_result(region.name)
+
+    return _each(view.regions("dead_leaves"), measured)
 
 
 def color(view: ChartView) -> Result:
@@ -93,20 +94,24 @@ def white_balance(view: ChartView) -> Result:
     reference = None if None in truths else torch.tensor(truths, dtype=torch.float64)
     if not truths:
         return Result(warnings=patches.warnings)
-    return gray_balance(patches.mean[seen], reference).as_result()
+    balance = gray_balance(patches.mean[seen], reference).as_result()
+    return Result(balance.kpis, balance.curves, (*balance.warnings, *patches.warnings))
 
 
 def noise(view: ChartView) -> Result:
     """SNR over the gray steps; SNR and visual noise of the largest even region near mid gray."""
     steps = {r.name: patch_noise(view.crop(view.linear, r, _INSET)) for r in view.gray_regions}
     even = [r for r in (*view.gray_regions, *view.regions("flat")) if _is_mid_gray(view, r)]
-    parts = []
-    if even:
-        largest = max(even, key=lambda r: min(view.place.box(r)[2:]))
-        crop = view.crop(view.linear, largest, 0.05)
-        parts.append(patch_noise(crop).as_result(largest.name))
-        seen = visual_noise(crop, pixels_per_degree=view.settings.px_per_degree, flatten=True)
-        parts.append(seen.as_result(largest.name))
+    largest = sorted(even, key=lambda r: min(view.place.box(r)[2:]))[-1:]
+    px_per_degree = view.settings.px_per_degree
+    crops = {r.name: view.crop(view.linear, r, 0.05) for r in largest}
+    parts = [
+        _each(largest, lambda r: patch_noise(crops[r.name]).as_result(r.name)),
+        _each(
+            largest,
+            lambda r: visual_noise(crops[r.name], pixels_per_degree=px_per_degree, flatten=True).as_result(r.name),
+        ),
+    ]
     measured = sorted((m.mean[-1], m.snr_db[-1]) for m in steps.values() if m.mean[-1] > 0)
     known = [(100 * mean, snr) for mean, snr in measured if math.isfinite(snr)]
     if len(known) > 2:
@@ -117,15 +122,15 @@ def noise(view: ChartView) -> Result:
 
 def tone(view: ChartView) -> Result:
     """OECF and dynamic range from the gray steps, on encoded values."""
-    exposure = view.gray_exposure
-    if view.curve is None and len(set(exposure)) < 6:
+    if view.fitted is None:
         return Result()
-    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    if view.doubt is not None:
+        return Result(warnings=(view.doubt,))
     crops = [view.crop(view.encoded, r, _INSET).double() for r in view.gray_regions]
-    measured = [patch_noise(torch.einsum("c,chw->hw", weights, c)) for c in crops]
-    span = dynamic_range(exposure, [m.mean[-1] for m in measured], [m.sigma[-1] for m in measured], linear=False)
-    curve = view.curve.as_result() if view.curve else Result()
-    return Result.join((span.as_result(), curve))
+    measured = [patch_noise(torch.einsum("c,chw->hw", _weights(), c)) for c in crops]
+    means, sigmas = [m.mean[-1] for m in measured], [m.sigma[-1] for m in measured]
+    span = dynamic_range(view.gray_exposure, means, sigmas, linear=False)
+    return Result.join((span.as_result(), view.fitted.as_result()))
 
 
 def contrast(view: ChartView) -> Result:
@@ -156,37 +161,37 @@ def shading_of_flats(view: ChartView) -> Result:
     patches = picture_patches(view.linear.float(), view.place, regions, inset=0.1)
     places = torch.tensor([_middle(view, r) for r in regions], dtype=torch.float64)
     seen = patches.mean.isfinite().all(1)
-    measured = patch_shading(patches.mean[seen], places[seen]).as_result()
-    return Result(measured.kpis, measured.curves, (*measured.warnings, *patches.warnings))
+    measured = patch_shading(patches.mean[seen], places[seen])
+    if measured.residual > _UNEVEN:
+        told = f"the flat regions scatter by {measured.residual:.0%} about any falloff: covered, or unevenly lit?"
+        return Result(warnings=(f"no shading: {told}", *patches.warnings))
+    result = measured.as_result()
+    return Result(result.kpis, result.curves, (*result.warnings, *patches.warnings))
 
 
 def siemens_star(view: ChartView) -> Result:
-    """MTF of the sinusoidal stars that are seen squarely enough to stay circles."""
-    parts = []
-    for region in view.regions("star"):
+    """MTF over the rings of sinusoidal stars that are seen squarely enough to stay circles."""
+
+    def measured(region: Region) -> Result:
         truth = region.truth
         center, scale = _upright(view, region, truth["center"])
-        if scale is None or not truth.get("sinusoidal", True):
-            continue
-        measured = measure_star(
+        return measure_star(
             view.crop(view.scene, region),
             spokes=int(truth["spokes"]),
             radius=min(float(truth["radius"]) * scale, 0.49 * min(view.place.box(region)[2:])),
             inner_radius=float(truth["inner_radius"]) * scale,
             center=center,
             modulation=(truth["high"] - truth["low"]) / (truth["high"] + truth["low"]),
-        )
-        parts.append(measured.as_result(region.name))
-    return Result.join(parts)
+        ).as_result(region.name)
+
+    return _each((r for r in view.regions("star") if r.truth.get("sinusoidal", True)), measured)
 
 
 def moire(view: ChartView) -> Result:
     """Color moiré of achromatic zone plates."""
-    parts = []
-    for region in view.regions("zone_plate"):
+
+    def measured(region: Region) -> Result:
         center, scale = _upright(view, region, region.truth["center"])
-        if scale is None:
-            continue
         crop = view.crop(view.linear, region)
         frequency = zone_plate_frequency(
             (int(crop.shape[1]), int(crop.shape[2])),
@@ -194,8 +199,9 @@ def moire(view: ChartView) -> Result:
             radius=float(region.truth["radius"]) * scale,
             frequency_max=float(region.truth["frequency_max"]) / scale,
         )
-        parts.append(measure_moire(crop, frequency).as_result(region.name))
-    return Result.join(parts)
+        return measure_moire(crop, frequency).as_result(region.name)
+
+    return _each(view.regions("zone_plate"), measured)
 
 
 def zipper(view: ChartView) -> Result:
@@ -210,6 +216,17 @@ def seen_from_afar(view: ChartView) -> Result:
     for name, pair in _beside_chart(view).items():
         light = (srgb_decode(p) for p in pair)
         parts.append(spatial_color(*light, samples_per_degree=view.settings.px_per_degree).as_result(name))
+    return Result.join(parts)
+
+
+def _each(regions: Iterable[Region], measure: Callable[[Region], Result]) -> Result:
+    """All regions; one that cannot be measured (too small, without light) becomes a warning."""
+    parts = []
+    for region in regions:
+        try:
+            parts.append(measure(region))
+        except (ShapeError, ParamError) as error:
+            parts.append(Result(warnings=(f"{region.name}: {error}",)))
     return Result.join(parts)
 
 
@@ -238,14 +255,15 @@ def _beside_chart(view: ChartView) -> dict[str, tuple[Tensor, Tensor]]:
     return pairs
 
 
-def _upright(view: ChartView, region: Region, center: Sequence[float]) -> tuple[tuple[float, float], float | None]:
-    """A point of the chart (row, column) in a region's crop, and the scale there; None if circles are not circles."""
+def _upright(view: ChartView, region: Region, center: Sequence[float]) -> tuple[tuple[float, float], float]:
+    """A point of the chart (row, column) in a region's crop, and the scale there; raises where circles are ellipses."""
     y, x = center
     top, left, _, _ = view.place.box(region)
     middle, right, below = view.place.points([(x, y), (x + 1, y), (x, y + 1)])
     sides = (math.dist(right, middle), math.dist(below, middle))
-    round_enough = max(sides) < 1.02 * min(sides)
-    return (float(middle[1]) - top, float(middle[0]) - left), (sum(sides) / 2 if round_enough else None)
+    if max(sides) > _OBLIQUE * min(sides):
+        raise ShapeError("circles of the chart are ellipses in the picture; point the camera squarely at the chart")
+    return (float(middle[1]) - top, float(middle[0]) - left), sum(sides) / 2
 
 
 def _means(kpis: Iterable[Kpi], names: Sequence[str] | None = None) -> tuple[Kpi, ...]:

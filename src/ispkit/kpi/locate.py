@@ -19,28 +19,11 @@ from ispkit.kpi.checker_search import search_checker
 from ispkit.kpi.placement import (
     Floats,
     Placement,
-    Point,
     as_matrix,
     check_picture,
-    from_corners,
-    from_regions,
-    identity,
     project,
 )
 
-__all__ = [
-    "COLORCHECKER",
-    "COLORCHECKER_CENTERS",
-    "Placement",
-    "Point",
-    "from_corners",
-    "from_regions",
-    "identity",
-    "locate",
-    "locate_colorchecker",
-    "name_of_chart",
-    "project",
-]
 REMEDY = "give --corners or --regions"
 _MARKERS = cv2.aruco.DICT_4X4_50
 _LEAST_MARKERS = 3

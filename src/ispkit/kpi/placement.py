@@ -23,6 +23,7 @@ from ispkit.core.errors import FileError, ShapeError
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 Floats = NDArray[np.float64]
 Point = tuple[float, float]
+_LEAST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,10 @@ def check_picture(picture: Tensor) -> tuple[int, int]:
     """Height and width of a picture (3, H, W) of floats. Raises `ShapeError`."""
     if picture.ndim != 3 or picture.shape[0] != 3 or not picture.is_floating_point():
         raise ShapeError(f"a picture is (3, H, W) of floats, got {tuple(picture.shape)} of {picture.dtype}")
+    if min(picture.shape[1:]) < _LEAST_SIDE:
+        raise ShapeError(
+            f"a picture of {picture.shape[1]}x{picture.shape[2]} pixels shows no chart; {_LEAST_SIDE} a side are needed"
+        )
     return int(picture.shape[1]), int(picture.shape[2])
 
 

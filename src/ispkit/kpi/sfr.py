@@ -19,6 +19,8 @@ from ispkit.ops.luma import WEIGHTS
 BINS = 4
 """bins per pixel of the oversampled edge profile"""
 
+_NYQUIST = 0.5  # cy/px
+
 
 @dataclass(frozen=True, eq=False)
 class SfrResult:
@@ -60,7 +62,7 @@ class SfrResult:
     @property
     def sampling_efficiency(self) -> float:
         """Where the SFR falls through 0.1, as a share of Nyquist (0.5 cy/px), at most 1."""
-        return min(self.mtf10 / 0.5, 1.0)
+        return min(self.mtf10 / _NYQUIST, 1.0)
 
     def curve(self, channel: str = "Y") -> Array:
         """The SFR of one channel, (F,)."""
@@ -79,7 +81,14 @@ class SfrResult:
         source = "slanted edge, ISO 12233"
         kpis = (
             Kpi("sfr.mtf50", self.mtf50, "cy/px", "higher", region, f"frequency where the SFR falls to 0.5; {source}"),
-            Kpi("sfr.mtf10", self.mtf10, "cy/px", "higher", region, f"frequency where the SFR falls to 0.1; {source}"),
+            Kpi(
+                "sfr.mtf10",
+                min(self.mtf10, _NYQUIST),
+                "cy/px",
+                "higher",
+                region,
+                "where the SFR falls to 0.1, at most Nyquist",
+            ),
         )
         curves = tuple(
             Curve("SFR", f"{region} {name}".strip(), self.frequency.tolist(), y.tolist(), "frequency (cy/px)", "SFR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ Matrix = NDArray[np.float64]
 
 _LEAST_GRAYS = 6
 _LEAST_SIDE = 8
+_MOST_FALL = 0.04  # code values in [0, 1] by which noise and glare may turn gray steps round
+_LEAST_RISE = 0.1
+_BLACK_CODE, _WHITE_CODE = 0.5 / 255, 254.5 / 255
 _MARGIN = 40  # chart pixels around a region: what resampling and registration may reach for
 
 
@@ -75,17 +79,45 @@ class ChartView:
         """(3, H, W) float64, proportional to the light of the chart: tone curves undone by the gray steps."""
         return self.linear if self.curve is None else self.curve.linearize(self.encoded.detach().cpu().double())
 
-    @cached_property
+    @property
     def curve(self) -> Oecf | None:
-        """The OECF from the chart's luminance to encoded values; None if there are too few gray steps."""
+        """The OECF from the chart's luminance to encoded values, for `scene`; None if it is not to be used."""
+        trusted = self.settings.linearize != "srgb" and self.doubt is None
+        return self.fitted if trusted else None
+
+    @cached_property
+    def fitted(self) -> Oecf | None:
+        """The OECF of the gray steps as they are; None if there are too few."""
         light, means = self.gray_exposure, self.grays.mean
-        if self.settings.linearize == "srgb":
+        levels = means @ means.new_tensor(WEIGHTS)
+        seen = levels.isfinite()
+        light = [x for x, ok in zip(light, seen.tolist(), strict=True) if ok]
+        if len(set(light)) >= _LEAST_GRAYS:
+            return oecf(light, levels[seen].tolist())
+        if self.settings.linearize == "chart":
+            raise ParamError(f"chart {self.chart.name!r} has fewer than {_LEAST_GRAYS} gray steps for its OECF")
+        return None
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the gray steps tell no curve although they are there: they do not brighten as on the chart."""
+        if self.fitted is None:
             return None
-        if len(set(light)) < _LEAST_GRAYS:
-            if self.settings.linearize == "chart":
-                raise ParamError(f"chart {self.chart.name!r} has fewer than {_LEAST_GRAYS} gray steps for its OECF")
+        output = self.fitted.output
+        falls = max(abs(f - o) for f, o in zip(self.fitted.fitted, output, strict=True))
+        if falls <= _MOST_FALL and output[-1] - output[0] > _LEAST_RISE:
             return None
-        return oecf(light, (means @ means.new_tensor(WEIGHTS)).tolist())
+        return (
+            "the gray steps do not brighten as on the chart (covered, a reflection, or another chart?): no tone is "
+            "measured, and sharpness, texture and contrast take the picture as sRGB"
+        )
+
+    def clip_levels(self, region: Region) -> tuple[float, float]:
+        """The values of `scene` at and beyond which pixels of a region are clipped in the picture."""
+        code, light = self.crop(self.encoded, region), self.crop(self.scene, region)
+        black, white = light[code <= _BLACK_CODE], light[code >= _WHITE_CODE]
+        low = float(black.max()) if black.numel() else -math.inf
+        return low, float(white.min()) if white.numel() else math.inf
 
     @cached_property
     def gray_regions(self) -> list[Region]:

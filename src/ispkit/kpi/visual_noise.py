@@ -13,6 +13,7 @@ from torch import Tensor
 from ispkit.core.errors import ParamError, ShapeError, nearest
 from ispkit.kpi.noise import remove_gradient
 from ispkit.kpi.result import Kpi, Result
+from ispkit.kpi.texture import contrast_sensitivity
 from ispkit.metrics.color import xyz_to_lab
 from ispkit.ops.color_spaces import D65_XY, adaptation, rgb_to_xyz
 
@@ -67,9 +68,9 @@ def visual_noise(
     How sure the constants are: the chain (Bradford, zeros, D65, mean left out) is that of Image Engineering's
     technical note 669, A = Y and the illuminant E that of Imatest's summary of the standard. The chromatic
     sensitivities are Johnson and Fairchild's, read in public code of the Norwegian Color Research Laboratory;
-    the luminance one is Baxter et al. 2012, read in P. Burns' csf1.m, and its peak of 3 is what Wueller, Matsui
-    and Katoh (2019) report of the standard. The weights 0.852 and 0.323 were found in one public program,
-    those of CPIQ and its normalization to 1 nowhere: compare values of this function with each other, not
+    the luminance one is Baxter et al. 2012, read in a public program that cites them, and its peak of 3 is what
+    Wueller, Matsui and Katoh (2019) report of the standard. The weights 0.852 and 0.323 were found in one public
+    program, those of CPIQ and its normalization to 1 nowhere: compare values of this function with each other, not
     with a certified instrument. Raises `ShapeError` or `ParamError`.
     """
     if form not in FORMS:
@@ -106,9 +107,8 @@ def viewing(distance_m: float, pixel_pitch_m: float) -> float:
 
 
 def luminance_csf(frequency: Tensor) -> Tensor:
-    """Sensitivity to luminance, 75 f^0.8 exp(-0.2 f) / 34.05, f in cycles per degree (Baxter et al. 2012)."""
-    csf: Tensor = 75 * frequency**0.8 * torch.exp(-0.2 * frequency) / 34.05
-    return csf
+    """Sensitivity to luminance of `texture.contrast_sensitivity`, f in cycles per degree."""
+    return torch.from_numpy(contrast_sensitivity(frequency.double().numpy())).to(frequency)
 
 
 def red_green_csf(frequency: Tensor) -> Tensor:

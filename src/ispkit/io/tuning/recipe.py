@@ -10,10 +10,12 @@ import os
 from typing import Any
 
 import numpy as np
+import torch
 
 from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
 from ispkit.io.tuning.rpi import RpiTuning
+from ispkit.ops.encode import srgb_decode
 
 NOT_EMULATED = (
     "rpi.agc, rpi.lux, rpi.hdr, rpi.af, rpi.sync (exposure and focus)",
@@ -67,9 +69,7 @@ def tone_values(tuning: RpiTuning, nodes: int = _NODES) -> list[float]:
     if curve is None:
         raise FileError(f"{tuning.source}: rpi.contrast has no gamma_curve; there is no tone to take over")
     x, y = np.array(curve).T / _FULL
-    code = np.linspace(0, 1, nodes)
-    # sRGB to linear, IEC 61966-2-1
-    linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    linear = srgb_decode(torch.linspace(0, 1, nodes, dtype=torch.float64)).numpy()
     return [float(v) for v in np.interp(linear, x, y).clip(0, 1)]
 
 

@@ -256,6 +256,10 @@ def parse_tuning(text: str, source: str = "tuning") -> RpiTuning:
     version, target = value.get("version", 1.0), value.get("target", "bcm2835")
     if type(version) not in (int, float) or not 1 <= version < 3:
         raise FileError(f"{source}: version {version!r} is not known; Raspberry Pi tunings have 1.0 or 2.0")
+    if version < 2 and not any(str(key).startswith("rpi.") for key in value):
+        raise FileError(
+            f"{source}: this JSON is no Raspberry Pi tuning, for it has neither version 2 nor a block 'rpi.*'"
+        )
     if target not in GRIDS:
         raise FileError(f"{source}: target {target!r} is not known; it must be 'bcm2835' or 'pisp'")
     entries = value.get("algorithms")
