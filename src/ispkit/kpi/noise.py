@@ -49,12 +49,13 @@ class PatchNoise:
         kpis = []
         luminance_first = sorted(zip(self.channels, self.snr_db, strict=True), key=lambda pair: pair[0] != "Y")
         for channel, value in luminance_first:
-            if not math.isfinite(value):
-                place = f"patch {region}" if region else "the patch"
-                warnings.append(f"{place} has no SNR in {channel}: it has no noise at all or no signal")
             name = "noise.snr_db" + ("" if channel == "Y" else f".{channel.lower()}")
             doc = f"20 log10(mean / sigma) of {channel}, slow gradient removed"
             kpis.append(Kpi(name, value if math.isfinite(value) else math.nan, "dB", "higher", region, doc))
+        without = [c for c, value in luminance_first if not math.isfinite(value)]
+        if without:
+            prefix = f"{region}: " if region else ""
+            warnings.append(f"{prefix}no SNR in {', '.join(without)}, for there is no noise at all or no signal")
         return Result(tuple(kpis), warnings=tuple(warnings))
 
 

@@ -68,8 +68,22 @@ class TextureResult:
         """`texture.acutance_direct`, `texture.acutance_cross`, `texture.gap` with both MTFs."""
         seen = f"CPIQ luminance CSF, {self.px_per_degree:g} px/degree"
         kpis = (
-            Kpi("texture.acutance_direct", self.acutance_direct, "", "higher", region, f"power spectra, {seen}"),
-            Kpi("texture.acutance_cross", self.acutance_cross, "", "higher", region, f"cross spectrum, {seen}"),
+            Kpi(
+                "texture.acutance_direct",
+                self.acutance_direct,
+                "",
+                "one",
+                region,
+                f"power spectra, {seen}; above 1 is oversharpened",
+            ),
+            Kpi(
+                "texture.acutance_cross",
+                self.acutance_cross,
+                "",
+                "one",
+                region,
+                f"cross spectrum, {seen}; above 1 is oversharpened",
+            ),
             Kpi("texture.gap", self.gap, "", "zero", region, "direct minus cross: noise or invented texture"),
         )
         pairs = [("direct", self.direct), ("cross", self.cross)]
