@@ -117,6 +117,13 @@ def test_covered_gray_steps_do_not_spoil_sharpness(chart, perfect):
     assert not found["tone"].kpis
 
 
+def test_covered_patches_are_named(chart, perfect):
+    patch = next(r for r in chart.regions if r.name == "colorchecker/yellow")
+    some = covered(perfect, *(round(v) for v in patch.box))
+    found = measure_groups(some, chart, locate(some, chart), settings=Settings(groups=("color",)))
+    assert any("nothing like the chart's color" in w and "yellow" in w for w in found["color"].warnings)
+
+
 def test_covered_flats_give_no_shading(chart, perfect):
     some = covered(perfect, 380, 0, 160, 40)
     found = measure_groups(some, chart, locate(some, chart), settings=Settings(groups=("shading", "wb")))

@@ -35,6 +35,7 @@ _INSET = 0.15
 _MID_GRAY = 0.18
 _NEUTRAL_CHROMA = 5.0
 _OBLIQUE = 1.02
+_STRANGE = 30.0
 _UNEVEN = 0.1  # scatter of flats about a radial law: no lens does that
 
 
@@ -80,7 +81,10 @@ def color(view: ChartView) -> Result:
     names = [r.name.rsplit("/", maxsplit=1)[-1] for r in kept]
     accuracy = color_accuracy(patches.mean[seen], reference, names=names)
     result = accuracy.as_result()
-    return Result(result.kpis, result.curves, (*result.warnings, *patches.warnings))
+    strange = [n for n, e in zip(names, accuracy.delta_e00.tolist(), strict=True) if e > _STRANGE]
+    told = f"nothing like the chart's color (ΔE00 above {_STRANGE:g}): {', '.join(strange[:4])}"
+    doubts = (f"{told}{' ...' if len(strange) > 4 else ''}; covered, clipped, or another chart?",) if strange else ()
+    return Result(result.kpis, result.curves, (*result.warnings, *patches.warnings, *doubts))
 
 
 def white_balance(view: ChartView) -> Result:
