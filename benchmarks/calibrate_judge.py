@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from scipy.optimize import minimize_scalar
 
-from ispkit.metrics.color import ciede2000, xyz_to_lab
+from ispkit.metrics.color import ciede2000
 from ispkit.ops.color_spaces import D50_XY, linear_srgb_to, xy_to_xyz
+from ispkit.ops.lab import xyz_to_lab
 
 _WHITE = xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64))
 _TO_XYZ = linear_srgb_to("xyz").double()

@@ -24,8 +24,9 @@ from ispkit.io.dng_writer import write_dng
 from ispkit.io.load import load
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe
-from ispkit.metrics.color import ciede2000, xyz_to_lab
+from ispkit.metrics.color import ciede2000
 from ispkit.ops.color_spaces import D50_XY, linear_srgb_to, xy_to_xyz
+from ispkit.ops.lab import xyz_to_lab
 
 # Centers of the corner patches (x, y) in px of the upright picture: dark skin, bluish green, white, black.
 CHARTS = {

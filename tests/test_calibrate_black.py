@@ -47,6 +47,15 @@ def test_hot_pixels_and_a_fixed_pattern_do_not_move_level_or_noise():
     assert "one dark frame only" in single.notes[0]
 
 
+def test_every_pair_of_a_series_counts():
+    rng = np.random.default_rng(4)
+    frames = [np.rint(rng.normal(64, s, (4, 200, 200))).astype(np.float32) for s in (2, 2, 4, 4)]
+    found = measure_dark(frames, iso=100, exposure_time_s=0.01)
+    # pooled variance of both pairs, with the rounding of a single frame
+    assert found.point.noise_dn == pytest.approx([np.sqrt((4 + 16) / 2 + 1 / 12)] * 4, rel=0.02)
+    assert found.degrees == 2 * 200 * 200
+
+
 def test_a_level_cut_off_at_zero_is_that_of_the_whole_distribution():
     rng = np.random.default_rng(0)
     drawn = rng.normal(3.0, 4.0, (2, 4, 300, 300))
@@ -81,6 +90,17 @@ def test_every_planted_defect_is_found_and_nothing_else():
     assert {(d.row, d.column) for d in dead} <= seen <= {(d.row, d.column) for d in (*planted, *dead)}
     assert in_dark.sigmas >= 6
     assert in_dark.expected_false < 0.1
+
+
+def test_photon_noise_of_dark_places_is_no_defect():
+    rng = np.random.default_rng(5)
+    # a twentieth of the light in a tenth of the area, so with more than four times the relative noise
+    light = np.broadcast_to(10000 * 20 ** -np.clip((np.arange(160) - 114) / 30, 0, 1), (4, 160, 160))
+    flat = rng.poisson(light).astype(np.float32)
+    flat[2, 130, 150] = 0.0
+    flat[1, 30, 30] = 5000.0
+    found = find_defects(flat, source="flat", relative=True)
+    assert found.points.tolist() == [[60, 61], [261, 300]]
 
 
 def test_a_pattern_is_not_taken_for_defects():

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from ispkit.calibrate.awb import AwbPoint, awb_curve, gains_of, measure_awb, neutral_of_flat
 from ispkit.calibrate.color import ChartShot, fit_light, measure_lights, measure_patches, reference_lab, white_xy
+from ispkit.calibrate.shading import corrected, lit
 from ispkit.charts.catalog import CHARTS
 from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.core.frame import Domain
 from ispkit.core.profile import ShadingMap
 from ispkit.io.load import load
 from ispkit.isp.recipe import from_recipe
-from ispkit.kpi.locate import COLORCHECKER, identity, locate
+from ispkit.kpi.locate import COLORCHECKER, locate
 from ispkit.kpi.patches import mosaic_preview, picture_patches
-from ispkit.metrics.color import ciede2000, xyz_to_lab
+from ispkit.kpi.placement import identity
+from ispkit.metrics.color import ciede2000
 from ispkit.ops.camera_color import camera_to_linear_srgb, interpolate_by_cct
 from ispkit.ops.color_spaces import D50_XY, linear_srgb_to, xy_to_xyz
+from ispkit.ops.lab import xyz_to_lab
 from ispkit.sensor.color import response
 from ispkit.sensor.simulate import Sensor, SiteShading, capture
 
@@ -175,6 +177,34 @@ def test_shading_is_corrected_by_the_profile_or_by_the_file():
         assert float((relative(color.neutral) / truth - 1).abs().max()) < 0.005
 
 
+def even(cct_k: float, *gains: float) -> ShadingMap:
+    """A map of the same gain everywhere, one a site."""
+    planes = tuple(((gain,) * 3,) * 3 for gain in gains)
+    return ShadingMap(cct_k, planes, (0.0,) * 5, (0.5, 0.5))
+
+
+@pytest.mark.parametrize(("cct_k", "share"), [(3000.0, 0.0), (4000.0, 0.5), (4800.0, 0.75), (9000.0, 1.0)])
+def test_between_two_lights_the_shading_is_straight_in_reciprocal_temperature(cct_k, share):
+    maps = [even(6000.0, 1.4, 1.2, 1.2, 1.1), even(3000.0, 1.0, 1.0, 1.0, 1.0)]
+    given = shot(cct_k)
+    gain = measure_patches(given, maps).mean / measure_patches(given, maps[1:]).mean
+    np.testing.assert_allclose(gain, np.broadcast_to(1 + share * np.array([0.4, 0.2, 0.1]), (24, 3)), rtol=1e-6)
+
+
+def test_a_flat_without_a_light_does_not_replace_those_with_one():
+    unknown, known = even(0.0, 3.0, 3.0, 3.0, 3.0), [even(3000.0, 1.0, 1.0, 1.0, 1.0), even(6000.0, 1.2, 1.1, 1.1, 1.4)]
+    given = shot(5000.0)
+    assert torch.equal(measure_patches(given, [unknown, *known]).mean, measure_patches(given, known).mean)
+    alone = measure_patches(given, [unknown]).mean / measure_patches(given, known[:1]).mean
+    np.testing.assert_allclose(alone, np.full((24, 3), 3.0), rtol=1e-6)
+    # what the noise chart's shots are corrected with, too
+    mosaic, view = torch.ones(1, 1, 8, 8, dtype=torch.float64), given.frame.meta.view[0]
+    assert lit([unknown, *known]) == known
+    for cct_k in (5000.0, 0.0):  # an unknown light is taken for 5000 K
+        gains = corrected(mosaic, [unknown, *known], cct_k, view)[0, 0, :2, :2]
+        np.testing.assert_allclose(gains, 1 + 0.8 * np.array([[0.2, 0.1], [0.1, 0.4]]), rtol=1e-12)
+
+
 def _without_opcodes(frame):
     return frame.with_data(frame.data, opcodes=((),))
 
@@ -234,55 +264,6 @@ def test_real_scenes_beat_the_hand_tuned_matrix(shared, name, mean, by_hand):
     rows = hand / hand.sum(1, keepdim=True)
     lab = reference_lab(COLORCHECKER)
     assert math.sqrt(_cost(rows, result.sensor_rgb, lab, result.color.neutral, 2.0)) > by_hand
-
-
-def test_awb_curve_follows_the_lights():
-    ccts = (2300.0, 2856.0, 4000.0, 5000.0, 6504.0)
-    lights = [measure_lights([shot(c, int(c))])[0].color for c in ccts]
-    curve = measure_awb(lights)
-    for cct_k in (2500.0, 3400.0, 4500.0, 5800.0):
-        truth = relative(response(SENSOR, cct_k).neutral[0])
-        found = curve.at(cct_k)
-        assert found.r == pytest.approx(float(truth[0]), rel=0.01)
-        assert found.b == pytest.approx(float(truth[2]), rel=0.01)
-        on_curve, distance = curve.nearest(found.r, found.b)
-        assert on_curve.cct_k == pytest.approx(cct_k, rel=0.01)
-        assert abs(distance) < 1e-3
-        assert curve.nearest(found.r + 0.02, found.b + 0.02)[1] == pytest.approx(0.02, rel=0.5)
-    np.testing.assert_allclose(
-        np.multiply(curve.gains(3000.0), [curve.at(3000.0).r, 1, curve.at(3000.0).b]).std(), 0, atol=1e-12
-    )
-    flat = np.array(curve.ct_curve()).reshape(-1, 3)
-    assert (np.diff(flat[:, 0]) > 0).all()
-    for cct_k in np.linspace(2300, 6504, 60):
-        r, b = (np.interp(cct_k, flat[:, 0], flat[:, i]) for i in (1, 2))
-        assert (r, b) == pytest.approx((curve.at(cct_k).r, curve.at(cct_k).b), rel=0.004)
-
-
-def test_a_light_off_the_curve_widens_the_margin():
-    points = [AwbPoint(2800, 0.9, 0.3), AwbPoint(4000, 0.7, 0.45), AwbPoint(6500, 0.5, 0.6)]
-    plain = awb_curve(points)
-    assert (plain.transverse_pos, plain.transverse_neg) == (0.01, 0.01)
-    greenish = awb_curve([*points, AwbPoint(4020, 0.64, 0.39)])  # averaged with its neighbor: half the step remains
-    assert greenish.transverse_neg == pytest.approx(1.1 * math.hypot(0.03, 0.03), rel=0.05)
-    crooked = awb_curve([AwbPoint(2800, 0.9, 0.3), AwbPoint(4000, 0.92, 0.45), AwbPoint(6500, 0.5, 0.6)])
-    assert [p.r for p in crooked.points] == pytest.approx([0.91, 0.91, 0.5])
-    with pytest.raises(ParamError, match="needs one or more whites"):
-        awb_curve([])
-    with pytest.raises(ParamError, match="no white"):
-        gains_of((0.0, 1.0, 1.0))
-
-
-def test_white_of_a_flat():
-    gray = torch.full((1, 3, 64, 96), 0.4)
-    frame = capture(gray, SENSOR, cct_k=3500.0)
-    mosaic = (frame.data[0, 0] - 512) / (SENSOR.white_level - 512)
-    found = relative(neutral_of_flat(mosaic, frame.meta.cfa))
-    assert float((found / relative(response(SENSOR, 3500.0).neutral[0]) - 1).abs().max()) < 0.005
-    with pytest.raises(ParamError, match="tells no white"):
-        neutral_of_flat(torch.ones(16, 16), "RGGB")
-    with pytest.raises(ShapeError):
-        neutral_of_flat(torch.ones(3, 16, 16), "RGGB")
 
 
 def test_a_chart_shot_is_one_raw_frame():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,20 @@ def test_points_on_a_line_give_that_line_whatever_their_weights():
     assert below.read == 0
 
 
+def test_blocks_far_off_the_line_are_left_out():
+    rng = np.random.default_rng(6)
+    x, dof = np.linspace(0.02, 0.9, 400), np.full(400, 255.0)
+    y = (3e-4 * x + 2e-7) * rng.chisquare(255, 400) / 255
+    y[5::20] *= 4  # structure that moved between the flats: one block in twenty
+    fit = fit_line(TransferPoints(x, y, dof))
+    assert fit.points == 380
+    assert fit.shot == pytest.approx(3e-4, rel=0.02)
+    assert fit.chi2 == pytest.approx(1, abs=0.25)
+    # dark frames are never left out, however far they lie
+    held = fit_line(TransferPoints(x, y, dof), TransferPoints(np.zeros(1), np.array([9e-7]), np.array([1e6])))
+    assert (held.points, held.read) == (381, pytest.approx(9e-7, rel=0.1))
+
+
 def test_the_gain_law_sees_what_is_not_proportional():
     exponent, off = gain_law({100.0: 1e-4, 200.0: 2e-4, 800.0: 8e-4})
     assert (exponent, off) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
@@ -122,6 +137,19 @@ def test_a_single_step_chart_gives_the_noise_also_where_it_clips(ev):
     assert np.abs(errors)[..., 0].max() < 0.08
     assert np.abs(np.mean(errors, axis=(0, 1)))[0] < 0.02
     assert np.abs(np.mean(errors, axis=(0, 1)))[1] < 0.10
+
+
+def test_greens_of_different_black_clip_each_at_its_own_place():
+    # code 0 lies 12 DN under one green and 400 DN under the other; the noise is 60 DN in the dark
+    sensor = Sensor(black_level=12.0, black_offsets=(0.0, 0.0, 388.0, 0.0), read_at_iso100=0.0, shot_at_iso100=1e-4)
+    sensor = replace(sensor, read_at_iso100=(60 / sensor.white_level) ** 2)
+    scene = gray_steps(512, 768, steps=24, low=0.0005, high=0.9).picture[None].float()
+    black = (12.0, 12.0, 400.0, 12.0)
+    for order in ((0, 1, 2, 3), (0, 2, 1, 3)):  # whichever green comes last
+        frame = site_planes(capture(scene, sensor, iso=100.0, seed=1))[list(order)]
+        found = estimate_noise(frame, black=[black[i] for i in order], white=sensor.white_level, cfa="RGGB")
+        assert found["G"].fit.read == pytest.approx(sensor.read_at_iso100, rel=0.1)
+        assert found["G"].fit.shot == pytest.approx(1e-4, rel=0.08)
 
 
 def test_a_single_flat_needs_a_dark_frame_and_then_works():

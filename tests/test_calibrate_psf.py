@@ -12,9 +12,9 @@ from ispkit.calibrate.psf_kernel import mtf50
 from ispkit.charts.catalog import CHARTS
 from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.core.profile import PsfGrid
-from ispkit.kpi.locate import identity, locate
+from ispkit.kpi.locate import locate
 from ispkit.kpi.patches import mosaic_preview
-from ispkit.kpi.placement import Placement
+from ispkit.kpi.placement import Placement, identity
 from ispkit.sensor.simulate import Sensor, capture
 
 SENSOR = Sensor(blur_px=0.0, vignetting=(0.0,) * 5)

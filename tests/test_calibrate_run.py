@@ -137,6 +137,36 @@ def test_one_flat_only_falls_back_to_the_single_image_method(tmp_path):
     assert any("single-image method" in n for n in done.notes)
 
 
+def test_black_is_that_of_the_same_gain_then_of_the_nearest_exposure(tmp_path):
+    levels = {(100, 1.0): 512.0, (100, 8.0): 1200.0, (400, 0.01): 2000.0}
+    for (iso, seconds), black in levels.items():
+        sensor = Sensor(black_level=black)
+        for i in range(2):
+            name = f"dark_{iso}_{seconds:g}_{i}.dng"
+            shoot(tmp_path / name, 0.0, sensor=sensor, iso=iso, exposure_time_s=seconds, seed=i)
+    for i in range(2):
+        shoot(
+            tmp_path / f"flat_5000k_{i}.dng", 0.6, seed=10 + i, sensor=replace(Sensor(), vignetting=(1.0, 0, 0, 0, 0))
+        )
+    profile = calibrate(tmp_path).profile
+    assert sorted((b.iso, b.exposure_time_s, round(b.level_dn[0])) for b in profile.black) == [
+        (iso, seconds, black) for (iso, seconds), black in levels.items()
+    ]
+    # a gain of 2 in the corners is only seen above the right black level
+    assert np.array(profile.shading[0].gains)[:, ::12, ::16] == pytest.approx(np.full((4, 2, 2), 2.0), rel=0.03)
+
+
+def test_the_intercept_is_that_of_the_shortest_dark_frames(tmp_path):
+    for seconds, read in ((0.01, 2e-7), (4.0, 3e-6)):  # dark current adds noise with time
+        for i in range(2):
+            name = f"dark_{seconds:g}_{i}.dng"
+            shoot(tmp_path / name, 0.0, sensor=Sensor(read_at_iso100=read), exposure_time_s=seconds, seed=i)
+    for i in range(2):
+        shoot(tmp_path / f"flat_5000k_{i}.dng", seed=i, sensor=Sensor(read_at_iso100=2e-7))
+    (noise,) = calibrate(tmp_path).profile.noise
+    assert noise.read == pytest.approx([2e-7] * 3, rel=0.1)
+
+
 def test_charts_give_noise_only_where_no_flats_do(tmp_path):
     chart = colorchecker_chart(512, 768).picture[None].float() * 0.7
     shoot(tmp_path / "chart_D65.dng", chart, iso=800)

@@ -40,6 +40,16 @@ def test_gray_patches_that_are_not_gray_do_not_move_the_white(tint):
     assert not by_flat.warnings
 
 
+@pytest.mark.parametrize(("off", "taken"), [(0.02, True), (0.05, False)])
+def test_a_flats_white_is_taken_within_three_percent_of_the_charts(off, taken):
+    white = CAMERA.sum(1) * torch.tensor([1 + off, 1.0, 1.0])
+    white = tuple((white / white.max()).tolist())
+    found = fit_light(reference_linear_srgb() @ CAMERA.T, LAB, light="x", cct_k=5000.0, white=white)
+    expected = white if taken else CAMERA.sum(1)
+    np.testing.assert_allclose(relative(found.color.neutral), relative(expected), rtol=1e-3)
+    assert bool(found.warnings) != taken
+
+
 def test_the_flat_of_another_lamp_is_named_and_not_used():
     chart = shot(5000.0)
     alone = measure_lights([chart])[0]

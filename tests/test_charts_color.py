@@ -10,7 +10,9 @@ import torch
 
 from ispkit.charts.catalog import build
 from ispkit.charts.colorchecker import LAB_D50, reference_linear_srgb
-from ispkit.charts.lights import lab_to_linear_srgb, light_names, linear_srgb_to_lab, patch_colors
+from ispkit.charts.lights import light_names, patch_colors
+from ispkit.ops.color_spaces import D50_XY, xy_to_xyz
+from ispkit.ops.lab import lab_to_linear_srgb, lab_to_xyz, linear_srgb_to_lab, xyz_to_lab
 
 NAMES = {"TL84": "FL11", "F2": "FL2", "F7": "FL7", "F11": "FL11", "F12": "FL12"}
 LIGHTS = [name for name in light_names() if name != "reference"]
@@ -60,6 +62,21 @@ def test_lab_goes_there_and_back():
     lab = torch.tensor(list(LAB_D50.values()), dtype=torch.float64)
     assert torch.allclose(linear_srgb_to_lab(lab_to_linear_srgb(lab)), lab, atol=1e-9)
     assert torch.allclose(lab_to_linear_srgb(lab), reference_linear_srgb(), atol=1e-9)
+
+
+def test_lab_is_that_of_colour_science_and_keeps_its_gradient(colour):
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.rand(200, 3, generator=generator, dtype=torch.float64) ** 4  # many below the straight line's end
+    white = xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64))
+    lab = xyz_to_lab(xyz, white)
+    np.testing.assert_allclose(lab, colour.XYZ_to_Lab(xyz.numpy(), np.array(D50_XY)), atol=1e-9)
+    np.testing.assert_allclose(lab_to_xyz(lab, white), xyz, atol=1e-12)
+    planes = xyz.T.reshape(1, 3, 10, 20)
+    torch.testing.assert_close(xyz_to_lab(planes, white)[0].flatten(1).T, lab)
+    torch.testing.assert_close(lab_to_xyz(xyz_to_lab(planes, white), white), planes)
+    few = torch.cat([xyz[:4], torch.zeros(1, 3, dtype=torch.float64)]).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: xyz_to_lab(x, white), few)
+    assert torch.autograd.gradcheck(lambda x: lab_to_xyz(x, white), lab[:4].clone().requires_grad_())
 
 
 @pytest.mark.parametrize("light", ["reference", "A", "TL84"])

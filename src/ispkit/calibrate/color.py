@@ -1,4 +1,4 @@
-"""The camera's colors under a light, from a shot of a ColorChecker: white, matrices, and how well they do.
+"""The camera's colors under a light, from a shot of a ColorChecker: white and matrices.
 
 The matrix minimizes the mean squared ΔE00 of the patches with 5 <= L* <= 98 and no channel at 99 % of white or more;
 it sends the light's white to white exactly. Patches are measured on the mosaic, each color from its own sites.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from ispkit.calibrate.shading import corrected
 from ispkit.charts.chart import Region
 from ispkit.charts.colorchecker import LAB_D50
 from ispkit.charts.lights import light_names, patch_colors
@@ -25,9 +26,10 @@ from ispkit.isp.stages.lens import LensShading
 from ispkit.kpi.locate import COLORCHECKER, locate_colorchecker
 from ispkit.kpi.patches import Patches, mosaic_patches, mosaic_preview
 from ispkit.kpi.placement import Placement
-from ispkit.metrics.color import ciede2000, xyz_to_lab
-from ispkit.ops import camera_color, lens, levels, temperature
-from ispkit.ops.color_spaces import D50_XY, adaptation, linear_srgb_to, xy_to_xyz
+from ispkit.metrics.color import ciede2000
+from ispkit.ops import camera_color, levels, temperature
+from ispkit.ops.color_spaces import D50_XY, adaptation, linear_srgb_to
+from ispkit.ops.lab import lab_to_linear_srgb, linear_srgb_to_lab
 
 _LIGHTNESS = (5.0, 98.0)
 _CLIPPED = 0.99
@@ -36,7 +38,6 @@ _NEUTRAL_LIGHTNESS = 25.0  # stray light colors the black patch
 _LEAST_PATCHES = 8
 _ROUNDS = 3
 _SAME_WHITE = 0.03  # another lamp of the same nominal temperature is further off
-_D50 = xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64))
 _TO_XYZ = linear_srgb_to("xyz")
 
 
@@ -82,28 +83,22 @@ def measure_lights(
     power: float = 2.0,
     white: Rgb | None = None,
 ) -> tuple[LightResult, ...]:
-    """One result a light, by color temperature; shots with the same name and temperature are averaged.
+    """One result a light, by color temperature; shots of the same light are averaged.
 
-    `shading` is corrected first, interpolated in reciprocal temperature; without it, the file's own opcodes are.
-    `spectral` takes the patches' colors under the light itself where its name is known, in place of what the regions
-    state. `noise_weight`, `power`, `white`: see `fit_light`. Raises `FileError` if a chart is not found, `ParamError`,
-    `ShapeError`.
+    Those are shots with one name and temperature. `shading` is corrected first, interpolated in reciprocal
+    temperature; without it, the file's own opcodes are. `spectral` takes the patches' colors under the light itself
+    where its name is known, in place of what the regions state. `noise_weight`, `power`, `white`: see `fit_light`.
+    Raises `FileError` if a chart is not found, `ParamError`, `ShapeError`.
     """
     groups: dict[tuple[str, float], list[ChartShot]] = {}
     for shot in shots:
         groups.setdefault((shot.light, shot.cct_k), []).append(shot)
     results = []
     for (light, cct_k), group in groups.items():
-        measured = [measure_patches(shot, shading) for shot in group]
         first = group[0].regions
         if any(s.regions != first for s in group):
             raise ShapeError(f"light {light!r}: its shots have different regions; give the same ones to all")
-        usable = torch.stack([p.usable() for p in measured]).all(0)
-        # each shot at the exposure of the first, so that every one counts alike
-        scales = [measured[0].mean[usable].sum() / p.mean[usable].sum() for p in measured]
-        rgb = torch.stack([p.mean * s for p, s in zip(measured, scales, strict=True)]).mean(0)
-        rgb = torch.where(usable[:, None], rgb, torch.nan)
-        warnings = tuple(dict.fromkeys(w for p in measured for w in p.warnings))
+        rgb, warnings = _averaged([measure_patches(shot, shading) for shot in group])
         results.append(
             fit_light(
                 rgb,
@@ -120,8 +115,21 @@ def measure_lights(
     return tuple(sorted(results, key=lambda r: r.color.cct_k))
 
 
+def _averaged(measured: Sequence[Patches]) -> tuple[Tensor, tuple[str, ...]]:
+    """Mean of the shots of one light, NaN where one of them cannot be used, and their warnings."""
+    usable = torch.stack([p.usable() for p in measured]).all(0)
+    # each shot at the exposure of the first, so that every one counts alike
+    scales = [measured[0].mean[usable].sum() / p.mean[usable].sum() for p in measured]
+    rgb = torch.stack([p.mean * s for p, s in zip(measured, scales, strict=True)]).mean(0)
+    warnings = tuple(dict.fromkeys(w for p in measured for w in p.warnings))
+    return torch.where(usable[:, None], rgb, torch.nan), warnings
+
+
 def measure_patches(shot: ChartShot, shading: Sequence[ShadingMap] = ()) -> Patches:
-    """Patch means in sensor RGB, black 0 and white level 1, shading corrected; clipping judged before that."""
+    """Patch means in sensor RGB, black 0 and white level 1, shading corrected.
+
+    Clipping is judged before that.
+    """
     frame = shot.frame
     frame.expect(Domain.RAW, "color calibration")
     if frame.batch != 1:
@@ -143,50 +151,21 @@ def measure_patches(shot: ChartShot, shading: Sequence[ShadingMap] = ()) -> Patc
 
 
 def _flattened(frame: Frame, shading: Sequence[ShadingMap], cct_k: float) -> Tensor:
-    """The mosaic (1, 1, H, W) with lens shading corrected."""
-    if not shading:
-        return LensShading()(frame).data if frame.meta.opcodes[0] else frame.data
-    known = sorted(shading, key=lambda m: m.cct_k)
-    first, second, weight = _bracket([m.cct_k for m in known], cct_k)
-    rows, columns = frame.meta.view[0].coordinates(frame.data.shape, frame.data)
-    full = frame.meta.view[0].full_size
-    out = frame.data.clone()
-    for site in range(4):
-        ys, xs = slice(site // 2, None, 2), slice(site % 2, None, 2)
-        gain = sum(
-            w * _gains(known[i].gains[site], rows[ys] / full[0], columns[xs] / full[1], full)
-            for i, w in ((first, weight), (second, 1 - weight))
-        )
-        out[0, 0, ys, xs] *= gain
-    return out
-
-
-def _gains(plane: Sequence[Sequence[float]], v: Tensor, u: Tensor, full: tuple[int, int]) -> Tensor:
-    """A mesh whose corner nodes are the corners of the active area, at relative pixel positions."""
-    mesh = torch.tensor(plane, dtype=v.dtype)
-    return lens.interpolate_grid(
-        mesh, (v + 0.5 / full[0]) * (mesh.shape[0] - 1), (u + 0.5 / full[1]) * (mesh.shape[1] - 1)
-    )
-
-
-def _bracket(ccts: Sequence[float], cct_k: float) -> tuple[int, int, float]:
-    """The two entries around a temperature and the weight of the first, linear in 1 / K; unknown: the first."""
-    if cct_k <= 0 or min(ccts) <= 0 or len(ccts) == 1:
-        return 0, 0, 1.0
-    above = int(np.clip(np.searchsorted(ccts, cct_k), 1, len(ccts) - 1))
-    low, high = ccts[above - 1], ccts[above]
-    weight = (1 / cct_k - 1 / high) / (1 / low - 1 / high) if low != high else 1.0
-    return above - 1, above, float(np.clip(weight, 0, 1))
+    """The mosaic (1, 1, H, W) with lens shading corrected: by `shading`, else by the opcodes."""
+    if shading:
+        return corrected(frame.data, shading, cct_k, frame.meta.view[0])
+    return LensShading()(frame).data if frame.meta.opcodes[0] else frame.data
 
 
 def reference_lab(regions: Sequence[Region], light: str | None = None) -> Tensor:
-    """CIE L*a*b* under D50 (N, 3) that patches should show: `lab_d50` of their truth, else the maker's by name.
+    """CIE L*a*b* under D50 (N, 3) that patches should show.
 
-    `light` (a name of `charts.lights`) takes the patches' spectra under that light instead, by name.
+    It is `lab_d50` of their truth, else the maker's by name. `light` (a name of `charts.lights`) takes the patches'
+    spectra under that light instead, by name.
     """
     rows = []
     names = list(LAB_D50)
-    spectral = None if light is None else _lab_d50(patch_colors(light).linear_srgb)
+    spectral = None if light is None else linear_srgb_to_lab(patch_colors(light).linear_srgb)
     for region in regions:
         name = region.name.rsplit("/", 1)[-1]
         if spectral is not None and name in LAB_D50:
@@ -198,10 +177,6 @@ def reference_lab(regions: Sequence[Region], light: str | None = None) -> Tensor
         else:
             raise ParamError(f"region {region.name!r} states no lab_d50 and is no patch of the ColorChecker; add it")
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def _lab_d50(linear_srgb: Tensor) -> Tensor:
-    return xyz_to_lab(linear_srgb @ _TO_XYZ.T, _D50)
 
 
 def fit_light(
@@ -216,23 +191,16 @@ def fit_light(
     white: Rgb | None = None,
     warnings: tuple[str, ...] = (),
 ) -> LightResult:
-    """White and matrices from patch means (N, 3) and their true colors (N, 3) under D50; NaN rows are left out.
+    """White and matrices from patch means (N, 3) and their true colors (N, 3) under D50.
 
-    Minimizes mean ΔE00^power + noise_weight x (noise variance of gray after the matrix over that before it); exposure
-    is fitted on the neutral patches. `white` is the light's white in sensor RGB from a flat field. Without it, or if
-    the chart contradicts it by more than 3 %, the white is that of the neutral patches, each corrected for its own
-    small tint by the matrix, until both agree; the spectra of real gray patches leave about 1 %. Raises `FileError`
-    if fewer than 8 patches or no neutral one are usable.
+    NaN rows are left out. Minimizes mean ΔE00^power + noise_weight x (noise variance of gray after the matrix over
+    that before it); exposure is fitted on the neutral patches. `white` is the light's white in sensor RGB from a flat
+    field. Without it, or if the chart contradicts it by more than 3 %, the white is that of the neutral patches, each
+    corrected for its own small tint by the matrix, until both agree; the spectra of real gray patches leave about
+    1 %. Raises `FileError` if fewer than 8 patches or no neutral one are usable.
     """
     usable = sensor_rgb.isfinite().all(1)
-    used = usable & (lab_d50[:, 0] >= _LIGHTNESS[0]) & (lab_d50[:, 0] <= _LIGHTNESS[1])
-    chroma = lab_d50[:, 1:].norm(dim=1)
-    gray = used & (chroma < _NEUTRAL_CHROMA) & (lab_d50[:, 0] >= _NEUTRAL_LIGHTNESS)
-    if int(used.sum()) < _LEAST_PATCHES or not bool(gray.any()):
-        raise FileError(
-            f"light {light!r}: only {int(used.sum())} patches and {int(gray.sum())} neutral ones can be used, "
-            f"{_LEAST_PATCHES} and 1 are needed; expose less, or show the chart larger"
-        )
+    used, gray = _chosen(usable, lab_d50, light)
     chart = _Chart(sensor_rgb[used], lab_d50[used], gray[used])
     ccm, neutral = _fit(chart, noise_weight, power)
     if white is not None:
@@ -252,6 +220,19 @@ def fit_light(
     return LightResult(color, names, sensor_rgb, used, delta, before, warnings)
 
 
+def _chosen(usable: Tensor, lab_d50: Tensor, light: str) -> tuple[Tensor, Tensor]:
+    """Which of the usable patches (N,) take part in the fit, and which of those are neutral."""
+    used = usable & (lab_d50[:, 0] >= _LIGHTNESS[0]) & (lab_d50[:, 0] <= _LIGHTNESS[1])
+    chroma = lab_d50[:, 1:].norm(dim=1)
+    gray = used & (chroma < _NEUTRAL_CHROMA) & (lab_d50[:, 0] >= _NEUTRAL_LIGHTNESS)
+    if int(used.sum()) < _LEAST_PATCHES or not bool(gray.any()):
+        raise FileError(
+            f"light {light!r}: only {int(used.sum())} patches and {int(gray.sum())} neutral ones can be used, "
+            f"{_LEAST_PATCHES} and 1 are needed; expose less, or show the chart larger"
+        )
+    return used, gray
+
+
 @dataclass(frozen=True)
 class _Chart:
     """Measured and true colors of the patches of a fit."""
@@ -262,28 +243,23 @@ class _Chart:
 
     def linear(self) -> Tensor:
         """True colors in linear sRGB (N, 3)."""
-        fy = (self.lab[:, 0] + 16) / 116
-        f = torch.stack([fy + self.lab[:, 1] / 500, fy, fy - self.lab[:, 2] / 200], -1)
-        xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * _D50
-        solved: Tensor = torch.linalg.solve(_TO_XYZ, xyz.T).T
-        return solved
+        return lab_to_linear_srgb(self.lab)
 
     def neutral(self, ccm: Tensor) -> Tensor:
-        """The light's white in sensor RGB, largest 1: neutral patches over what they would read under equal energy."""
+        """The light's white, largest 1: neutral patches over what they would read under white."""
         expected = torch.linalg.solve(ccm, self.linear()[self.gray].T).T
         white: Tensor = self.rgb[self.gray].sum(0) / expected.sum(0)
         return white / white.max()
 
     def delta_e00(self, ccm: Tensor, neutral: Tensor) -> Tensor:
-        """ΔE00 (N,) after white balance and matrix, exposure fitted on the neutral patches' luminance."""
-        xyz = (self.rgb / neutral) @ ccm.T @ _TO_XYZ.T
-        wanted = self.linear()[self.gray] @ _TO_XYZ[1]
-        xyz = xyz * (wanted.sum() / xyz[self.gray, 1].sum())
-        return ciede2000(xyz_to_lab(xyz, _D50), self.lab)
+        """ΔE00 (N,) after white balance and matrix, exposure fitted on the neutral patches."""
+        seen = (self.rgb / neutral) @ ccm.T
+        luminance = [(linear[self.gray] @ _TO_XYZ[1]).sum() for linear in (self.linear(), seen)]
+        return ciede2000(linear_srgb_to_lab(seen * (luminance[0] / luminance[1])), self.lab)
 
 
 def _fit(chart: _Chart, noise_weight: float, power: float) -> tuple[Tensor, Tensor]:
-    """Matrix and white; the matrix depends on the white, and by the patches' tints a little the other way round."""
+    """Matrix and white; each depends on the other, the white but a little by the patches' tints."""
     neutral = chart.neutral(torch.eye(3, dtype=torch.float64))
     ccm = _fit_ccm(chart, neutral, start=None, noise_weight=noise_weight, power=power)
     for _ in range(_ROUNDS):
@@ -293,7 +269,7 @@ def _fit(chart: _Chart, noise_weight: float, power: float) -> tuple[Tensor, Tens
 
 
 def _fit_ccm(chart: _Chart, neutral: Tensor, *, start: Tensor | None, noise_weight: float, power: float) -> Tensor:
-    """The matrix whose rows sum to 1 that costs least; from `start`, or from two least-squares matrices."""
+    """The matrix of least cost, rows summing to 1; from `start`, or two least-squares matrices."""
     gains = 1 / neutral
 
     def cost(shares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -321,7 +297,7 @@ def _shares(ccm: Tensor) -> NDArray[np.float64]:
 
 
 def _least_squares(chart: _Chart, neutral: Tensor, relative: bool) -> NDArray[np.float64]:
-    """Off-diagonal shares of the white-preserving least-squares matrix; `relative` weighs dark patches up."""
+    """Off-diagonal shares of the least-squares matrix; `relative` weighs dark patches up."""
     wanted = chart.linear()
     balanced = chart.rgb / neutral
     balanced = balanced * (wanted[chart.gray].sum() / balanced[chart.gray].sum())
@@ -337,7 +313,7 @@ def _least_squares(chart: _Chart, neutral: Tensor, relative: bool) -> NDArray[np
 
 
 def white_xy(light: str, cct_k: float) -> tuple[float, float]:
-    """Chromaticity of a light: by its name if it is known from spectra, else on the Planckian locus.
+    """Chromaticity of a light: by its name if known from spectra, else on the Planckian locus.
 
     Raises `ParamError` if neither tells it.
     """
@@ -350,7 +326,7 @@ def white_xy(light: str, cct_k: float) -> tuple[float, float]:
 
 
 def _light_color(light: str, cct_k: float, neutral: Tensor, ccm: Tensor, delta: Tensor) -> LightColor:
-    """All matrices from one: DNG's forward matrix, and the color matrix that maps the light's white to `neutral`."""
+    """All matrices from one: DNG's forward matrix, and the color matrix, which gives `neutral`."""
     forward = _TO_XYZ @ ccm
     xy = torch.tensor([white_xy(light, cct_k)], dtype=torch.float64)
     to_d50 = adaptation(xy, xy.new_tensor([D50_XY]))[0]

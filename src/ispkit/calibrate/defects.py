@@ -40,11 +40,12 @@ class DefectResult:
 def find_defects(
     mean: Pixels, *, source: str, relative: bool = False, black: Sequence[float] = (0.0,) * 4
 ) -> DefectResult:
-    """Photosites of a mean frame (4, h, w) that differ from the median of their 5x5 same-site surroundings.
+    """Photosites of a mean frame (4, h, w) that differ from their surroundings.
 
-    The threshold is 6 standard deviations of what lies within 5 of them, or more where the picture is so large that
-    Gaussian noise would pass it once in ten frames. `relative` compares with the local
-    level above `black`, as flats need. If more than 1 % stick out it is a pattern, not defects: none is given.
+    Those are the median of 5x5 of the same site. The threshold is 6 standard deviations of what lies within 5 of
+    them, or more where the picture is so large that Gaussian noise would pass it once in ten frames. `relative`
+    compares with the local level above `black`, as flats need. If more than 1 % stick out it is a pattern, not
+    defects: none is given.
     """
     pixels = mean.size
     sigmas = max(_MIN_SIGMAS, float(norm.isf(0.05 / pixels)))

@@ -39,7 +39,7 @@ class Look:
 
 
 def site_planes(frame: Frame) -> Pixels:
-    """The four sites of a RAW frame of one picture as (4, H // 2, W // 2), row by row; odd edges are left out."""
+    """The four sites of a RAW frame of one picture as (4, H // 2, W // 2), row by row."""
     pixels: Pixels = frame.data[0, 0].numpy()
     height, width = (n // 2 * 2 for n in pixels.shape)
     if min(height, width) < 64:
@@ -86,7 +86,7 @@ def _clipping(planes: Pixels, white: float) -> tuple[float, float]:
 
 
 def _roughness(blocks: Reals, plane: Pixels) -> float:
-    """Residue of a quartic surface beyond the noise of the blocks, 95 % point relative to the median."""
+    """Residue of a quartic surface beyond the blocks' noise, 95 % point over the median."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in blocks.shape), indexing="ij")
     terms = np.stack([y.ravel() ** i * x.ravel() ** j for i in range(5) for j in range(5 - i)], axis=1)
     flat = blocks.ravel()
@@ -98,10 +98,10 @@ def _roughness(blocks: Reals, plane: Pixels) -> float:
 
 
 def trimmed(values: NDArray[Any], *, step: float = 1.0) -> NDArray[Any]:
-    """Values within 5 sigma of their mean, found by repetition; `step` is the distance of two codes.
+    """Values within 5 sigma of their mean, found by repetition.
 
-    Trimming a Gaussian there changes its variance by 2e-5; unlike the median absolute deviation the rest has a
-    standard deviation that rounding to codes does not make jump.
+    `step` is the distance of two codes. Trimming a Gaussian there changes its variance by 2e-5; unlike the median
+    absolute deviation the rest has a standard deviation that rounding to codes does not make jump.
     """
     low, middle, high = np.quantile(values, (0.1587, 0.5, 0.8413))
     center, sigma = float(middle), max(float(high - low) / 2, 0.5 * step)

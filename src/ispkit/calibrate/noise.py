@@ -1,4 +1,4 @@
-"""Noise of every gain of a folder: photon transfer where there are flat pairs, else the single-image method."""
+"""Noise of every gain of a folder: photon transfer on flat pairs, else on a single image."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def measure_gains(
 
 
 def gains_to_measure(inventory: Inventory) -> list[float]:
-    """The ISO of all flats; of the charts too where there is no pair of flats, since texture makes them uncertain."""
+    """The ISO of all flats; without a pair of flats of the charts too, which are less certain."""
     paired = any(pairs(series) for series in inventory.series("flat"))
     kinds = ("flat",) if paired else ("flat", "chart")
     return sorted({s.iso for s in inventory.shots if s.kind in kinds})

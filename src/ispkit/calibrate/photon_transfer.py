@@ -1,4 +1,4 @@
-"""Noise S, O per gain by photon transfer: half the variance of the difference of two equal flat fields.
+"""Noise S, O per gain by photon transfer: half the variance of the difference of two flats.
 
 variance = S x + O of the signal x in [0, 1]. References: J. Janesick, Photon Transfer, SPIE Press 2007; EMVA
 Standard 1288, release 4.0, section 6.6. O includes the rounding to whole DN, 1/12 DN^2.
@@ -40,6 +40,11 @@ class TransferPoints:
         """All points together."""
         columns = [[getattr(p, name) for p in parts] for name in ("signal", "variance", "degrees")]
         return TransferPoints(*(np.concatenate([*column, np.zeros(0)]) for column in columns))
+
+    def each(self) -> list[TransferPoints]:
+        """The points one by one."""
+        one = (slice(i, i + 1) for i in range(len(self.signal)))
+        return [TransferPoints(self.signal[i], self.variance[i], self.degrees[i]) for i in one]
 
     def binned(self, bins: int = 40) -> TransferPoints:
         """Weighted means over equal steps of signal, for plots."""
@@ -112,10 +117,10 @@ def dark_anchor(
 
 
 def fit_line(points: TransferPoints, anchor: TransferPoints | None = None) -> LineFit:
-    """Weighted least-squares S, O >= 0; the weights come from the fitted law, so that they do not bias it.
+    """Weighted least-squares S, O >= 0.
 
-    Points more than 6 standard errors off the law are left out; those of `anchor`, the dark frames, never are.
-    Fewer than two signals give NaN.
+    The weights come from the fitted law, so that they do not bias it. Points more than 6 standard errors off the law
+    are left out; those of `anchor`, the dark frames, never are. Fewer than two signals give NaN.
     """
     joined = TransferPoints.join([points, anchor] if anchor is not None else [points])
     x, y, dof = joined.signal, joined.variance, joined.degrees
@@ -151,7 +156,7 @@ def _non_negative(normal: Reals, right: Reals, covariance: Reals) -> Reals:
 
 
 def gain_law(shot_by_iso: Mapping[float, float]) -> tuple[float, float] | None:
-    """Exponent p of S ~ ISO^p, and the largest relative deviation from S ~ ISO; None for fewer than two gains."""
+    """Exponent p of S ~ ISO^p, largest relative deviation from S ~ ISO; None for one gain."""
     known = {iso: s for iso, s in shot_by_iso.items() if iso > 0 and s > 0}
     if len(known) < 2:
         return None

@@ -62,12 +62,13 @@ def measure_psf(
     grid: tuple[int, int] | None = None,
     size: int = SIZE,
 ) -> PsfResult:
-    """Kernels over equal cells of a mosaic (H, W), black 0 and white 1, shading corrected, that shows `psf_noise`.
+    """Kernels over equal cells of a mosaic (H, W) that shows `psf_noise`.
 
-    A kernel is that of the lens (and whatever else blurs) beyond square pixels without gaps. Green's centroid is at the
-    center; red and blue keep their shift against it (lateral color). `grid` is rows x columns, as many as the chart
-    has blocks unless told otherwise; `size` is odd. Cells that the chart does not fill get the nearest kernel, with a
-    warning. Raises `ShapeError`, `ParamError`, `FileError` if the chart fills no cell.
+    Black is 0, white 1, shading corrected. A kernel is that of the lens (and whatever else blurs) beyond square pixels
+    without gaps. Green's centroid is at the center; red and blue keep their shift against it (lateral color). `grid` is
+    rows x columns, as many as the chart has blocks unless told otherwise; `size` is odd. Cells that the chart does not
+    fill get the nearest kernel, with a warning. Raises `ShapeError`, `ParamError`, `FileError` if the chart fills no
+    cell.
     """
     if mosaic.ndim != 2 or tuple(mosaic.shape) != placement.picture_size:
         raise ShapeError(f"a mosaic of {placement.picture_size} is needed, as placed; got {tuple(mosaic.shape)}")
@@ -154,7 +155,7 @@ class _Drawing:
         return self._means(seen, side).reshape(shape).mean((1, 3)), inside.reshape(shape).all((1, 3))
 
     def _means(self, xy: Floats, side: float) -> Floats:
-        """Of the chart over squares of that side around points: differences of its integral, which is bilinear."""
+        """Of the chart over squares of that side around points: differences of its integral."""
         h = side / 2
         signed = (((-h, -h), 1), ((h, h), 1), ((-h, h), -1), ((h, -h), -1))
         total = np.zeros(len(xy))
@@ -166,7 +167,7 @@ class _Drawing:
 
 
 def _measure(cell: _Cell, drawing: _Drawing) -> _Found | None:
-    """Align from coarse to fine, then fit each color; None where the chart does not fill enough of the cell."""
+    """Align from coarse to fine, then fit each color; None where the chart fills too little."""
     warp = np.zeros((2, _TERMS))
     light, inside = drawing.window(cell, warp)
     if inside.mean() < _LEAST_INSIDE:
@@ -191,7 +192,7 @@ def _measure(cell: _Cell, drawing: _Drawing) -> _Found | None:
 
 
 def _terms(points: Floats, reach: float) -> Floats:
-    """1, u, v, u^2, uv, v^2 (N, 6) of points (x, y) from the window's center, in units of `reach` px."""
+    """1, u, v, u^2, uv, v^2 (N, 6) of points (x, y) from the center, in units of `reach` px."""
     u, v = (points / reach).T
     return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], 1)
 
@@ -206,7 +207,7 @@ def _smoothed_green(cell: _Cell, sigma: float) -> Floats:
 
 
 def _coarse_shift(cell: _Cell, light: Floats) -> Floats:
-    """How far (x, y) the mosaic lies from the drawing, in whole px; 0 unless another place fits clearly better."""
+    """How far (x, y) the mosaic lies from the drawing, whole px; 0 unless clearly elsewhere."""
     reach = cell.size // 2
     middle = gaussian_filter(light, 2.0)[reach:-reach, reach:-reach].astype(np.float32)
     far = min(_FARTHEST, min(middle.shape) // 4)
@@ -250,7 +251,7 @@ def _alignment(cell: _Cell, light: Floats, inside: NDArray[np.bool_], kernel: Fl
 
 
 def _fit(cell: _Cell, color: str, light: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, float] | None:
-    """The kernel of one color, sum 1, and the rms residual over the contrast; None with too few sites."""
+    """The kernel of one color, sum 1, and rms residual over contrast; None with too few sites."""
     reach = cell.size // 2
     windows = sliding_window_view(light, (cell.size, cell.size))
     # a kernel may only see what is known to be on the chart

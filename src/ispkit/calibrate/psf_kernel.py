@@ -1,4 +1,4 @@
-"""Kernels of a point spread function: the least squares they come from, and what they are like."""
+"""Kernels of a point spread function: their least squares, and what they are like."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 class KernelSystem:
-    """Least squares for a kernel from windows (n, k k), with a free offset and a smoothness chosen by the data."""
+    """Least squares for a kernel from windows (n, k k), with a free offset, smooth as data ask."""
 
     def __init__(self, windows: Floats) -> None:
         self.count = len(windows)
@@ -70,7 +70,7 @@ def roughness(size: int) -> Floats:
 
 
 def mtf50(kernel: Floats) -> tuple[float, float]:
-    """Horizontal and vertical frequency where the kernel's MTF falls to 50 %, cycles per px; NaN above 0.5."""
+    """Horizontal and vertical frequency of 50 % MTF, cycles per px; NaN above 0.5."""
     found = []
     for axis in (0, 1):
         spread = np.asarray(kernel, dtype=np.float64).sum(axis)

@@ -1,4 +1,4 @@
-"""A folder of shots -> a calibrated camera, with what was seen on the way and what is still missing."""
+"""A folder of shots -> a calibrated camera, what was seen on the way, what is missing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ispkit.calibrate import shading as shading_of
+from ispkit.calibrate.awb import AwbCurve, measure_awb
 from ispkit.calibrate.black import DarkResult, measure_dark
 from ispkit.calibrate.color import ChartShot, LightResult, measure_lights
 from ispkit.calibrate.defects import DefectResult, find_defects, good_mask, ordered
@@ -46,6 +47,8 @@ class Evidence:
     defects: tuple[DefectResult, ...] = ()
     shading: tuple[ShadingResult, ...] = ()
     lights: tuple[LightResult, ...] = ()
+    awb: AwbCurve | None = None
+    """of the lights' whites, if there are two or more"""
     psf: PsfResult | None = None
     law: tuple[float, float] | None = None
     """exponent of S ~ ISO^p, and the largest deviation from proportionality"""
@@ -68,11 +71,11 @@ def calibrate(
     mesh: tuple[int, int] = shading_of.MESH,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Measure everything that the shots of a folder allow; see `shots.take_inventory` for their names.
+    """Measure everything that the shots of a folder allow.
 
-    `mesh` is rows x columns of the shading maps. Of a series of equal shots at most 8 are used,
-    and in memory at once; noise takes all pairs, one by one.
-    Raises `FileError` in one sentence where a shot would spoil the profile.
+    See `shots.take_inventory` for their names. `mesh` is rows x columns of the shading maps. Of a series of equal shots
+    at most 8 are used, and in memory at once; noise takes all pairs, one by one. Raises `FileError` in one sentence
+    where a shot would spoil the profile.
     """
     run = _Run(take_inventory(folder, progress), progress)
     run.measure_darks()
@@ -85,23 +88,24 @@ def calibrate(
 
 
 def fingerprint(folder: str | Path, mesh: tuple[int, int] = shading_of.MESH) -> str:
-    """Changes when a RAW file, a sidecar, `shots.yaml`, the mesh or the toolkit changes; reads no pixels."""
+    """Changes when a file that is read, the mesh or the toolkit changes; reads no pixels."""
     root = Path(folder)
     digest = hashlib.sha256(f"{version('ispkit')} {mesh}".encode())
-    files = raw_files(root)
-    beside = [
-        f
-        for f in (root / OVERRIDES, *sorted(root.glob(TRUTH)), *map(find_sidecar, files))
-        if f is not None and f.is_file()
-    ]
-    for file in [*files, *beside]:
+    for file in files_read(root):
         stat = file.stat()
         digest.update(f"{file.relative_to(root).as_posix()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
+def files_read(root: Path) -> list[Path]:
+    """What a calibration of the folder reads: RAW files, sidecars, `shots.yaml`, noise charts."""
+    files = raw_files(root)
+    beside = (root / OVERRIDES, *sorted(root.glob(TRUTH)), *map(find_sidecar, files))
+    return [*files, *(f for f in beside if f is not None and f.is_file())]
+
+
 class _Run:
-    """One calibration in progress: measured parts, in the order in which they build on each other."""
+    """One calibration in progress: measured parts, which build on each other."""
 
     def __init__(self, inventory: Inventory, progress: Progress | None) -> None:
         self.inventory, self.progress = inventory, progress
@@ -127,7 +131,7 @@ class _Run:
         self.done += 1
 
     def black_of(self, shot: Shot) -> Sites:
-        """Measured at the same gain and the nearest exposure, else at the nearest gain, else the file's tag."""
+        """Measured at the nearest gain, and there at the nearest exposure; else the file's tag."""
         if not self.darks:
             return shot.black
 
@@ -227,7 +231,7 @@ class _Run:
         self.flats.clear()
 
     def measure_colors(self) -> None:
-        """White and matrices of every light whose chart was shot; raises `FileError` if the chart is not found."""
+        """White and matrices of every light; raises `FileError` if a chart is not found."""
         charts: dict[tuple[str, float], list[Shot]] = {}
         for shot in self.inventory.of("chart"):
             if shot.cct_k > 0:
@@ -251,7 +255,7 @@ class _Run:
         return same[0] if same else None
 
     def measure_psf(self) -> None:
-        """Kernels from the first shot of the noise chart; raises `FileError` if the chart is not found."""
+        """Kernels from the first shot of the noise chart; raises `FileError` if it is not found."""
         shots = self.inventory.of("psf")
         if not shots:
             return
@@ -291,17 +295,20 @@ class _Run:
             psf=self.psf.grid if self.psf is not None else None,
             made=made,
         )
-        evidence = Evidence(
+        return Calibration(profile, tuple(self.notes), missing, self._evidence())
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
             self.inventory,
-            tuple(self.darks),
-            tuple(self.gains),
-            tuple(self.defects),
-            tuple(self.shading),
-            tuple(self.lights),
-            self.psf,
-            self.law,
+            darks=tuple(self.darks),
+            gains=tuple(self.gains),
+            defects=tuple(self.defects),
+            shading=tuple(self.shading),
+            lights=tuple(self.lights),
+            awb=measure_awb([light.color for light in self.lights]) if len(self.lights) > 1 else None,
+            psf=self.psf,
+            law=self.law,
         )
-        return Calibration(profile, tuple(self.notes), missing, evidence)
 
 
 def _mean(frames: Sequence[Pixels]) -> Pixels:

@@ -1,4 +1,4 @@
-"""Lens shading of one light, from flat fields: a mesh of gains a site, and a radial model of the greens."""
+"""Lens shading of a light from flat fields, a mesh of gains a site; and its correction."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.optimize import least_squares
+from torch import Tensor
 
 from ispkit.calibrate.look import Pixels, Reals
 from ispkit.core.errors import ParamError
+from ispkit.core.meta import View
 from ispkit.core.profile import Rgb, ShadingMap
+from ispkit.sensor.optics import falloff
 
 MESH = (13, 17)
 """rows and columns of the mesh unless told otherwise"""
@@ -25,6 +29,8 @@ _FLAT = 0.02
 """below this spread of the gains the light has no center that could be found"""
 _FARTHEST = 0.15
 """how far the optical center may lie from the middle, in units of height and width"""
+_UNKNOWN_LIGHT_K = 5000.0
+"""what a shot under an unknown light is corrected for"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,20 @@ def measure_shading(
     return ShadingResult(made, frames, mesh_residue, radial_residue, float(np.mean(corners)), white)
 
 
+def corrected(mosaic: Tensor, shading: Sequence[ShadingMap], cct_k: float, view: View) -> Tensor:
+    """A mosaic (1, 1, H, W), black 0, times the gains of one or more maps.
+
+    Between the maps of known lights the gains are straight in 1 / CCT; 0 is an unknown light, taken for 5000 K.
+    """
+    cct = torch.tensor([cct_k or _UNKNOWN_LIGHT_K], dtype=torch.float64)
+    return mosaic * falloff(lit(shading), cct, view, mosaic)
+
+
+def lit(shading: Sequence[ShadingMap]) -> Sequence[ShadingMap]:
+    """The maps of known lights, between which one can interpolate; the first if there is none."""
+    return [s for s in shading if s.cct_k > 0] or shading[:1]
+
+
 def _white(sites: Sequence[float], cfa: str) -> Rgb:
     red, green, blue = (float(np.mean([v for v, c in zip(sites, cfa, strict=True) if c == k])) for k in "RGB")
     peak = max(red, green, blue)
@@ -127,7 +147,7 @@ def _hat(position: Reals, points: int) -> Reals:
 
 
 def _mesh_gains(blocks: Sequence[_Blocks], mesh: tuple[int, int]) -> list[Reals]:
-    """Nodes of every site, equally stiff: as generalized cross-validation finds best (Golub, Heath, Wahba 1979)."""
+    """Nodes of every site, equally stiff: as cross-validation says (Golub, Heath, Wahba 1979)."""
     rows, columns = mesh
     bend_y = np.kron(_bend(rows), np.eye(columns))
     bend_x = np.kron(np.eye(rows), _bend(columns))
@@ -140,7 +160,7 @@ def _mesh_gains(blocks: Sequence[_Blocks], mesh: tuple[int, int]) -> list[Reals]
 
 @dataclass(frozen=True)
 class _Damped:
-    """Least squares |A g - b|^2 + stiff g' P g, made diagonal: g = V z, V' A'A V = 1, V' P V = damping."""
+    """Least squares |A g - b|^2 + stiff g' P g with g = V z, V' A'A V = 1, V' P V = damping."""
 
     basis: Reals
     damping: Reals
@@ -209,7 +229,7 @@ def _radial(
 
 
 def _powers(blocks: _Blocks, center: Reals, size: tuple[int, int]) -> Reals:
-    """1, r^2, ..., r^10 of the blocks' centers (n, 6); r as `ispkit.ops.lens.centered` measures it."""
+    """1, r^2, ..., r^10 of the blocks' centers (n, 6); r as in `ispkit.ops.lens.centered`."""
     height, width = size
     cy, cx = center[0] * (height - 1), center[1] * (width - 1)
     reach = max(cy, height - 1 - cy) ** 2 + max(cx, width - 1 - cx) ** 2

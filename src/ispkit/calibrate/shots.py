@@ -1,4 +1,4 @@
-"""The inventory of a folder of calibration shots: what each file is, and what speaks against using it.
+"""The inventory of a folder of calibration shots: what each is, what speaks against it.
 
 Names follow rpi-ctt (`alsc_3000k_1.dng`, `dark_1.dng`, anything else with `<cct>k_<lux>l` is a chart) and plain
 words (`flat_`, `chart_`, `macbeth_`, `colorchecker_`, `psf_`), also as folders. A `shots.yaml` beside them wins:
@@ -152,7 +152,7 @@ def take_inventory(folder: str | Path, progress: Progress | None = None) -> Inve
 
 
 def raw_files(root: Path) -> list[Path]:
-    """RAW files of a folder and its subfolders by suffix, and dumps that have a sidecar; in order of their names."""
+    """RAW files of a folder and its subfolders, and dumps that have a sidecar, by name."""
     found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
     return sorted(p for p in found if _SUFFIXES.fullmatch(p.suffix) or (p.suffix != ".yaml" and find_sidecar(p)))
 

@@ -1,4 +1,4 @@
-"""Noise S, O of a single frame: wavelet detail in level sets of smooth places, with clipping in the model.
+"""Noise S, O of a single frame: wavelet detail in level sets, with clipping in the model.
 
 References: A. Foi, M. Trimeche, V. Katkovnik, K. Egiazarian, "Practical Poissonian-Gaussian noise modeling and
 fitting for single-image raw-data", IEEE TIP 17(10), 2008; A. Foi, "Clipped noisy images: heteroskedastic modeling
@@ -33,7 +33,7 @@ _TURNS, _ROBUST = 5, 3.0
 
 
 def _daubechies3() -> Reals:
-    """Low-pass filter of Daubechies' wavelet with three vanishing moments, sum sqrt(2) (Daubechies 1988)."""
+    """Low-pass filter of Daubechies' wavelet with three vanishing moments, sum sqrt(2) (1988)."""
     t, u = np.sqrt(10.0), np.sqrt(5 + 2 * np.sqrt(10.0))
     taps = [1 + t + u, 5 + t + 3 * u, 10 - 2 * t + 2 * u, 10 - 2 * t - 2 * u, 5 + t - 3 * u, 1 + t - u]
     filter_: Reals = np.array(taps) / (16 * np.sqrt(2.0))
@@ -57,28 +57,28 @@ class SingleResult:
 def estimate_noise(
     frame: Pixels, *, black: Sequence[float], white: float, cfa: str, anchor: dict[str, TransferPoints] | None = None
 ) -> dict[str, SingleResult]:
-    """S, O of each color from one frame (4, h, w) DN; `anchor` are the points of dark frames, if there are any.
+    """S, O of each color from one frame (4, h, w) DN.
 
-    Of each site the picture is split into approximation and detail by one step of the db3 wavelet; places with
-    edges are left out; the rest is cut into level sets of the approximation, whose detail has the noise's standard
-    deviation (without outliers). S and O are those whose censored normal distribution has these means and
-    deviations. Texture that fills the frame is counted as noise: the result is an upper bound there.
+    `anchor` are the points of dark frames, one a site, if there are any. Of each site the picture is split into
+    approximation and detail by one step of the db3 wavelet; places with edges are left out; the rest is cut into level
+    sets of the approximation, whose detail has the noise's standard deviation (without outliers). S and O are those
+    whose censored normal distribution has these means and deviations. Texture that fills the frame is counted as noise:
+    the result is an upper bound there.
     """
     found: dict[str, SingleResult] = {}
     for color in COLORS:
-        parts, limits = [], (0.0, 1.0)
-        for site in (i for i, c in enumerate(cfa) if c == color):
-            span = white - black[site]
-            limits = (-black[site] / span, 1.0)
-            parts.append(_level_sets((frame[site] - black[site]).astype(np.float64) / span, limits))
-        points = TransferPoints.join(parts)
-        dark = anchor[color] if anchor else TransferPoints.join([])
-        found[color] = SingleResult(fit_clipped(TransferPoints.join([points, dark]), limits), points)
+        sites = [i for i, c in enumerate(cfa) if c == color]
+        lows = [-black[site] / (white - black[site]) for site in sites]
+        planes = [(frame[site] - black[site]).astype(np.float64) / (white - black[site]) for site in sites]
+        parts = [_level_sets(plane, (low, 1.0)) for plane, low in zip(planes, lows, strict=True)]
+        dark = anchor[color].each() if anchor else [TransferPoints.join([])] * len(sites)
+        joined = [TransferPoints.join(pair) for pair in zip(parts, dark, strict=True)]
+        found[color] = SingleResult(fit_clipped(joined, lows), TransferPoints.join(parts))
     return found
 
 
 def clipped_moments(mean: Reals, sigma: Reals, low: float, high: float) -> tuple[Reals, Reals]:
-    """Mean and standard deviation of a normal distribution clipped to [low, high] (Foi 2009, section 2).
+    """Mean and deviation of a normal distribution clipped to [low, high] (Foi 2009, section 2).
 
     >>> mean, sigma = clipped_moments(np.zeros(1), np.ones(1), 0.0, 1e3)
     >>> print(f"{mean[0]:.4f} {sigma[0]:.4f}")
@@ -94,27 +94,25 @@ def clipped_moments(mean: Reals, sigma: Reals, low: float, high: float) -> tuple
     return first, np.sqrt(np.maximum(second - (first - mean) ** 2, 0.0))
 
 
-def fit_clipped(points: TransferPoints, limits: tuple[float, float]) -> LineFit:
-    """S, O >= 0 whose clipped means and variances come nearest to the points (robust, soft L1)."""
+def fit_clipped(sites: Sequence[TransferPoints], lows: Sequence[float]) -> LineFit:
+    """S, O >= 0 whose clipped means and variances come nearest to the points (robust, soft L1).
+
+    `lows` are where code 0 lies on the signal axis of each site, 0 or less; white is 1.
+    """
+    points = TransferPoints.join(sites)
     x, y, dof = points.signal, points.variance, points.degrees
     if len(x) < 4 or float(x.max()) < _SPREAD * max(float(x.min()), 0.0):
         return LineFit(*(float("nan"),) * 5, points=len(x))
     usual = max(float(np.median(y)), 1e-18)
-    middle = (x > limits[0] + 0.05) & (x < 0.8)
+    middle = (x > max(lows) + 0.05) & (x < 0.8)
     start = np.polyfit(x[middle], y[middle], 1) if int(middle.sum()) > 3 else np.array([1e-4, usual])
     scale = np.array([max(abs(start[0]), 1e-7), max(abs(start[1]), 1e-4 * usual)])
-    # the deviation grows as a root from zero signal on, so the steps do as well
-    grid = np.concatenate(
-        [np.linspace(limits[0] - 0.1, 0, 200)[:-1], np.linspace(0, 0.95, 1200)[:-1] ** 2, np.linspace(0.9025, 1.4, 800)]
-    )
 
     def law(q: Reals) -> Reals:
         """The variance that clipping leaves of S, O at the measured signals."""
         shot, read = np.abs(q) * scale
-        sigma = np.sqrt(shot * np.maximum(grid, 0) + read + 1e-16)
-        seen, spread = clipped_moments(grid, sigma, *limits)
-        variance: Reals = np.square(np.interp(x, seen, spread))
-        return variance
+        each = [_clipped_law(s.signal, shot, read, low) for s, low in zip(sites, lows, strict=True)]
+        return np.concatenate(each)
 
     found, weight = (
         np.array([1.0, max(start[1], 0.0) / scale[1] + 0.01]),
@@ -128,6 +126,17 @@ def fit_clipped(points: TransferPoints, limits: tuple[float, float]) -> LineFit:
     errors = np.sqrt(np.diag(covariance)) * scale
     chi2 = float((fit.fun**2).sum() / max(len(x) - 2, 1))
     return LineFit(float(shot), float(read), float(errors[0]), float(errors[1]), chi2, len(x))
+
+
+def _clipped_law(signal: Reals, shot: float, read: float, low: float) -> Reals:
+    """Variance after clipping to [low, 1] where the clipped mean is `signal`."""
+    # the deviation grows as a root from zero signal on, so the steps do as well
+    grid = np.concatenate(
+        [np.linspace(low - 0.1, 0, 200)[:-1], np.linspace(0, 0.95, 1200)[:-1] ** 2, np.linspace(0.9025, 1.4, 800)]
+    )
+    seen, spread = clipped_moments(grid, np.sqrt(shot * np.maximum(grid, 0) + read + 1e-16), low, 1.0)
+    variance: Reals = np.square(np.interp(signal, seen, spread))
+    return variance
 
 
 def _level_sets(plane: Reals, limits: tuple[float, float]) -> TransferPoints:
@@ -162,7 +171,7 @@ def _level_sets(plane: Reals, limits: tuple[float, float]) -> TransferPoints:
 
 
 def _rough_law(spread: Reals, signal: Reals) -> Reals:
-    """Variance at `signal` by a line through (signal, variance, count), which edges lift but do not bend much."""
+    """Variance at `signal` by a line through (signal, variance, count), which edges lift."""
     if len(spread) < 2:
         return np.full(signal.shape, float(spread[:, 1].mean()) if len(spread) else 0.0)
     x, y, count = spread.T

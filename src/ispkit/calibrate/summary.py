@@ -3,60 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from ispkit.core.profile import BlackPoint, CameraProfile, NoisePoint
+from ispkit.calibrate.awb import measure_awb
+from ispkit.core.profile import CameraProfile, LightColor, ShadingMap
 
 
 def summary(profile: CameraProfile) -> dict[str, Any]:
     """Plain data for JSON: all measured numbers but the long lists (meshes, defects, kernels)."""
+    black = [
+        {"iso": b.iso, "exposure_time_s": b.exposure_time_s, "level_dn": list(b.level_dn), "noise_dn": list(b.noise_dn)}
+        for b in profile.black
+    ]
+    noise = [{"iso": n.iso, "shot": list(n.shot), "read": list(n.read), "method": n.method} for n in profile.noise]
     return {
         "name": profile.name,
         "cfa": profile.cfa,
         "height": profile.size[0],
         "width": profile.size[1],
         "white_level": profile.white_level,
-        "black": [
-            {
-                "iso": b.iso,
-                "exposure_time_s": b.exposure_time_s,
-                "level_dn": list(b.level_dn),
-                "noise_dn": list(b.noise_dn),
-            }
-            for b in profile.black
-        ],
-        "noise": [
-            {"iso": n.iso, "shot": list(n.shot), "read": list(n.read), "method": n.method} for n in profile.noise
-        ],
+        "black": black,
+        "noise": noise,
         "defects": len(profile.defects),
-        "shading": [
-            {
-                "cct_k": s.cct_k,
-                "mesh": [len(s.gains[0]), len(s.gains[0][0])],
-                "corner_gain": [round(_corner(plane), 4) for plane in s.gains],
-                "radial": list(s.radial),
-                "center": list(s.center),
-            }
-            for s in profile.shading
-        ],
-        "colors": [
-            {
-                "name": c.name,
-                "cct_k": c.cct_k,
-                "neutral": list(c.neutral),
-                "ccm": [list(row) for row in c.ccm],
-                "delta_e00_mean": c.delta_e00_mean,
-                "delta_e00_max": c.delta_e00_max,
-            }
-            for c in profile.colors
-        ],
+        "shading": [_shading(s) for s in profile.shading],
+        "colors": [_color(c) for c in profile.colors],
+        "awb": _awb(profile.colors),
         "psf": sorted(profile.psf.kernels) if profile.psf is not None else None,
     }
 
 
-def _plain(point: BlackPoint | NoisePoint) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(point).items()}
+def _shading(shading: ShadingMap) -> dict[str, Any]:
+    return {
+        "cct_k": shading.cct_k,
+        "mesh": [len(shading.gains[0]), len(shading.gains[0][0])],
+        "corner_gain": [round(_corner(plane), 4) for plane in shading.gains],
+        "radial": list(shading.radial),
+        "center": list(shading.center),
+    }
+
+
+def _color(color: LightColor) -> dict[str, Any]:
+    return {
+        "name": color.name,
+        "cct_k": color.cct_k,
+        "neutral": list(color.neutral),
+        "ccm": [list(row) for row in color.ccm],
+        "delta_e00_mean": color.delta_e00_mean,
+        "delta_e00_max": color.delta_e00_max,
+    }
+
+
+def _awb(colors: Sequence[LightColor]) -> dict[str, float] | None:
+    """The margins of the white-balance curve; one white is no curve."""
+    known = [c for c in colors if c.cct_k > 0]
+    if len(known) < 2:
+        return None
+    curve = measure_awb(known)
+    return {"transverse_pos": round(curve.transverse_pos, 5), "transverse_neg": round(curve.transverse_neg, 5)}
 
 
 def _corner(plane: Sequence[Sequence[float]]) -> float:

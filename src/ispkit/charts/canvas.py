@@ -1,9 +1,9 @@
-"""`Canvas`: where a chart is painted; boxes in whole pixels, regions written down beside the paint."""
+"""`Canvas`: where a chart is painted; boxes in whole pixels, and the regions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from ispkit.core.errors import ParamError, ShapeError
 
 IntBox = tuple[int, int, int, int]
 """top, left, height, width in whole pixels"""
+Place = Callable[[Sequence[int]], IntBox]
+"""a box of the design -> that of the canvas"""
 MID_GRAY = 0.2
 """background of our charts, linear: about sRGB code 124, so that neither shot noise nor clipping rules"""
 
@@ -24,6 +26,21 @@ class Canvas:
     def __init__(self, height: int, width: int, background: float = MID_GRAY) -> None:
         self.picture = torch.full((3, height, width), background)
         self.regions: list[Region] = []
+
+    def scaled(self, design: tuple[int, int]) -> Place:
+        """Where boxes of a design of (height, width) lie here; neighbors stay neighbors.
+
+        >>> Canvas(100, 300).scaled((200, 300))((20, 30, 50, 60))
+        (10, 30, 25, 60)
+        """
+        sy, sx = (n / d for n, d in zip(self.picture.shape[-2:], design, strict=True))
+
+        def at(box: Sequence[int]) -> IntBox:
+            top, left, tall, wide = box
+            y, x = round(top * sy), round(left * sx)
+            return y, x, round((top + tall) * sy) - y, round((left + wide) * sx) - x
+
+        return at
 
     def fill(self, box: IntBox, color: float | Sequence[float]) -> None:
         """Paint a box with a gray or a linear sRGB color."""
@@ -36,7 +53,7 @@ class Canvas:
         return self.picture[:, top : top + height, left : left + width]
 
     def patch(self, name: str, kind: RegionKind, box: IntBox, color: Sequence[float], truth: Mapping[str, Any]) -> None:
-        """Paint a uniform patch; its region keeps clear of the border. `color` is what the truth states."""
+        """Paint a uniform patch of `color`; its region keeps clear of the border."""
         self.fill(box, color)
         shown = self.crop(box)[:, 0, 0].tolist()  # float32, as the picture holds it
         self.add(name, kind, inset(box), {"linear_srgb": shown} | dict(truth))
@@ -61,7 +78,7 @@ class Canvas:
 
 
 def moved(truth: Mapping[str, Any], top: float, left: float) -> dict[str, Any]:
-    """The truth of a region after its chart moved: "center" and "points" are (row, column) of the chart."""
+    """The truth of a region after its chart moved: "center" and "points" move along."""
     out = dict(truth)
     if "center" in out:
         out["center"] = [out["center"][0] + top, out["center"][1] + left]
@@ -79,7 +96,7 @@ def inset(box: IntBox, share: float = 0.12, least: int = 2) -> IntBox:
 
 
 def cells(box: IntBox, rows: int, columns: int, gap: float = 0.0) -> list[IntBox]:
-    """A grid of boxes in reading order; `gap` is the share of a cell left free between neighbors."""
+    """A grid of boxes in reading order; `gap` is the share of a cell left free between."""
     top, left, height, width = box
     margin = round(0.5 * gap * min(height / rows, width / columns))
     y = [top + round(i * height / rows) for i in range(rows + 1)]
@@ -113,7 +130,7 @@ def check_size(chart: str, height: int, width: int, least: tuple[int, int]) -> N
 
 
 def check_range(chart: str, low: float, high: float, **others: tuple[float, float, float]) -> None:
-    """Raise `ParamError` unless 0 <= low < high, and each `name=(value, least, most)` lies in its range."""
+    """Raise `ParamError` unless 0 <= low < high, and each `name=(value, least, most)` fits."""
     for name, value in (("low", low), ("high", high)):
         check_number(f"{chart}.{name}", value, 0.0, 1e6)
     if not low < high:

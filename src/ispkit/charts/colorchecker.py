@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ispkit.ops.color_spaces import D50_XY, linear_srgb_to, xy_to_xyz
+from ispkit.ops.color_spaces import D50_XY, xy_to_xyz
+from ispkit.ops.lab import lab_to_linear_srgb, lab_to_xyz
 
 LAB_D50: dict[str, tuple[float, float, float]] = {
     "dark skin": (37.54, 14.37, 14.92),
@@ -43,21 +44,20 @@ _GAP = 0.12  # share of a cell that is black border, on each side
 
 def reference_xyz() -> Tensor:
     """XYZ (24, 3) under D50, Y of a perfect diffuser = 1, in float64."""
-    lab = torch.tensor(list(LAB_D50.values()), dtype=torch.float64)
-    fy = (lab[:, 0] + 16) / 116
-    f = torch.stack([fy + lab[:, 1] / 500, fy, fy - lab[:, 2] / 200], -1)
-    ratio = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-    return ratio * xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64))
+    return lab_to_xyz(_reference_lab(), xy_to_xyz(torch.tensor(D50_XY, dtype=torch.float64)))
 
 
 def reference_linear_srgb() -> Tensor:
-    """Linear sRGB (24, 3), D50 adapted to D65 by Bradford; cyan leaves the gamut and stays negative in red."""
-    colors: Tensor = torch.linalg.solve(linear_srgb_to("xyz"), reference_xyz().T).T
-    return colors
+    """Linear sRGB (24, 3), D50 adapted to D65 by Bradford; cyan is negative in red."""
+    return lab_to_linear_srgb(_reference_lab())
+
+
+def _reference_lab() -> Tensor:
+    return torch.tensor(list(LAB_D50.values()), dtype=torch.float64)
 
 
 def colorchecker(height: int, width: int) -> Tensor:
-    """The chart as linear sRGB (3, height, width), clipped to at least 0: patches on a black frame."""
+    """The chart as linear sRGB (3, height, width), at least 0: patches on a black frame."""
     colors = reference_linear_srgb().float().clamp(min=0).T.reshape(3, ROWS, COLUMNS)
     v = (torch.arange(height) + 0.5) / height * ROWS
     u = (torch.arange(width) + 0.5) / width * COLUMNS

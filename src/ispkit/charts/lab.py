@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from ispkit.charts.canvas import Canvas, IntBox, cells, centered_square, check_size, check_whole
+from ispkit.charts.canvas import Canvas, IntBox, Place, cells, centered_square, check_size, check_whole
 from ispkit.charts.chart import Chart
 from ispkit.charts.checker import colorchecker_chart
 from ispkit.charts.edges import slanted_square
@@ -54,7 +53,7 @@ def lab(
     r_min: float = 2.0,
     sigma_px: float = 0.0,
 ) -> Chart:
-    """One composite chart: edges, star, zone plate, texture, colors, grays, contrasts, shading, and markers.
+    """One composite chart: edges, star, zone plate, texture, colors, grays, shading, markers.
 
     Slanted squares in the center and the four corners give an edge of each direction (`sigma_px` blurs them in
     closed form); the background is the gray (0.2) of the flats and the mean of the texture, whose radii go from
@@ -64,12 +63,7 @@ def lab(
     check_size("lab", height, width, LEAST)
     check_whole("lab.seed", seed, 0, 2**63 - 1)
     canvas = Canvas(height, width)
-
-    def at(box: IntBox) -> IntBox:
-        (top, left, tall, wide), sy, sx = box, height / DESIGN[0], width / DESIGN[1]
-        y, x = round(top * sy), round(left * sx)
-        return y, x, round((top + tall) * sy) - y, round((left + wide) * sx) - x
-
+    at = canvas.scaled(DESIGN)
     for name, box in _SQUARES.items():
         y, x, side, _ = centered_square(at(box))
         canvas.place(slanted_square(side, sigma_px=sigma_px, name=name), y, x)
@@ -84,8 +78,7 @@ def lab(
         y, x, tall, wide = at(box)
         canvas.place(build(tall, wide), y, x)
     _place_leaves(canvas, at(_FINE_LEAVES), seed, r_min)
-    dark, bright = [0.002] * 3, [0.9] * 3
-    add_gradient(canvas, "gradient/gray", "gradient", at(_GRADIENT), (dark, bright, dark, bright))
+    add_gradient(canvas, "gradient/gray", "gradient", at(_GRADIENT), ([0.002] * 3, [0.9] * 3) * 2)
     for i, box in enumerate(_FLATS):
         canvas.add(f"flat/shading/{i:02d}", "flat", at(box), {"linear_srgb": canvas.picture[:, 0, 0].tolist()})
     markers = draw_markers(canvas, "lab", round(0.11 * min(height, 0.75 * width)), OFFSET)
@@ -93,7 +86,7 @@ def lab(
     return replace(canvas.chart("lab", {"height": height, "width": width} | own), markers=markers)
 
 
-def _place_steps(canvas: Canvas, at: Callable[[IntBox], IntBox]) -> None:
+def _place_steps(canvas: Canvas, at: Place) -> None:
     """Two rows of twelve; the lower runs back, so that neighbors differ little."""
     grid = cells(at(_GRAYS), 2, 12, 0.1)
     add_steps(canvas, grid[:12] + grid[:11:-1], low=0.002, high=0.95)

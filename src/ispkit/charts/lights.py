@@ -1,4 +1,4 @@
-"""The 24 patches of the ColorChecker under a light, and what of it a picture for that light's white shows."""
+"""The 24 patches of the ColorChecker under a light, and what a picture shows of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ispkit.charts.colorchecker import LAB_D50, reference_linear_srgb, reference_xyz
 from ispkit.core.errors import ParamError, nearest
-from ispkit.ops.color_spaces import D50_XY, D65_XY, adaptation, rgb_to_xyz, xy_to_xyz
+from ispkit.ops.color_spaces import D50_XY, D65_XY, adaptation, rgb_to_xyz
+from ispkit.ops.lab import linear_srgb_to_lab
 
 REFERENCE = "reference"
 """the maker's L*a*b* under D50, not spectra"""
-_SMALL = 6 / 29
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def light_names() -> tuple[str, ...]:
 
 
 def patch_colors(light: str) -> PatchColors:
-    """The patches under a light: `D65`, `A`, `TL84`, ..., from spectra; or the maker's `reference` (D50).
+    """The patches under a light of the table, from spectra, or the maker's `reference` (D50).
 
     Source of the spectra and the integration: the `source` of colorchecker_lights.json; TL84 is taken for
     CIE FL11, which that lamp comes close to (HunterLab, "What is the difference between CIE F11 and TL84").
@@ -61,25 +61,8 @@ def patch_colors(light: str) -> PatchColors:
     return PatchColors(light, row["cct_k"], (x, y), xyz, linear)
 
 
-def linear_srgb_to_lab(linear: Tensor) -> Tensor:
-    """Linear sRGB (N, 3) -> CIE L*a*b* under D50 (Bradford from D65), (N, 3) float64."""
-    xyz = linear.double() @ (adaptation(_xy(*D65_XY), _xy(*D50_XY)) @ rgb_to_xyz("srgb")).T
-    ratio = xyz / xy_to_xyz(_xy(*D50_XY))
-    f = torch.where(ratio > _SMALL**3, ratio.clamp(min=0) ** (1 / 3), ratio / (3 * _SMALL**2) + 4 / 29)
-    return torch.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
-
-
-def lab_to_linear_srgb(lab: Tensor) -> Tensor:
-    """CIE L*a*b* under D50 (N, 3) -> linear sRGB (N, 3) float64; can be negative."""
-    fy = (lab[:, 0].double() + 16) / 116
-    f = torch.stack([fy + lab[:, 1] / 500, fy, fy - lab[:, 2] / 200], -1)
-    xyz = torch.where(f > _SMALL, f**3, 3 * _SMALL**2 * (f - 4 / 29)) * xy_to_xyz(_xy(*D50_XY))
-    linear: Tensor = torch.linalg.solve(rgb_to_xyz("srgb"), adaptation(_xy(*D50_XY), _xy(*D65_XY)) @ xyz.T).T
-    return linear
-
-
 def patch_truth(colors: PatchColors, index: int) -> dict[str, Any]:
-    """What a region of a ColorChecker patch states, but for `linear_srgb`, which is what the picture holds.
+    """What a region of a ColorChecker patch states, but for `linear_srgb`.
 
     `xyz` is that of the patch under the light; `lab_d50` that of the color shown (out-of-gamut patches are
     clipped at 0 there); `lab_reference` that of a real chart by its maker; `in_gamut` tells whether they agree.

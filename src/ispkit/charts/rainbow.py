@@ -7,20 +7,21 @@ TOG 2019, section 6.2.2, which says what the chart holds and why; layout, colors
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ispkit.charts.canvas import Canvas, IntBox, check_number, check_size, check_whole, pixel_centers
+from ispkit.charts.canvas import Canvas, Place, check_number, check_size, check_whole, pixel_centers
 from ispkit.charts.chart import Chart
 from ispkit.charts.colorchecker import LAB_D50
 from ispkit.charts.frequency import hyperbolic_wedge
 from ispkit.charts.gradients import add_gradient, bilinear, corners_within
 from ispkit.charts.leaves import Leaves, paint, power_law_radii
-from ispkit.charts.lights import REFERENCE, PatchColors, lab_to_linear_srgb, patch_colors, patch_truth
+from ispkit.charts.lights import REFERENCE, PatchColors, patch_colors, patch_truth
+from ispkit.ops.lab import lab_to_linear_srgb, lab_to_xyz
 
 DESIGN = (1080, 1920)
 _CENTER = (700, 960)  # of both rainbows, row and column in design pixels
@@ -49,7 +50,7 @@ _BORDERS = {
 
 
 def rainbow(height: int = 1080, width: int = 1920, *, seed: int = 0, light: str = REFERENCE) -> Chart:
-    """Ellipses with a contrast gradient, wedges, colors and grays in two half rings, skin and smooth gradients.
+    """Ellipses of growing contrast, wedges, half rings of colors and grays, smooth gradients.
 
     Kinds of regions: `ellipses` (truth: seed, mean, r_min, r_max, contrast at both ends of the axis), `wedge`
     (as `hyperbolic_wedge`), `patch` (the 18 chromatic ColorChecker patches by hue, as `colorchecker_chart`) and
@@ -60,12 +61,7 @@ def rainbow(height: int = 1080, width: int = 1920, *, seed: int = 0, light: str 
     check_whole("rainbow.seed", seed, 0, 2**63 - 1)
     colors = patch_colors(light)
     canvas = Canvas(height, width)
-
-    def at(box: Sequence[int]) -> IntBox:
-        (top, left, tall, wide), sy, sx = box, height / DESIGN[0], width / DESIGN[1]
-        y, x = round(top * sy), round(left * sx)
-        return y, x, round((top + tall) * sy) - y, round((left + wide) * sx) - x
-
+    at = canvas.scaled(DESIGN)
     _background(canvas, at)
     scale = min(height / DESIGN[0], width / DESIGN[1])
     center = (float(round(_CENTER[0] * height / DESIGN[0])), width / 2)
@@ -91,10 +87,10 @@ def ellipses(
     mean: float = 0.22,
     contrast: tuple[float, float] = (0.08, 0.95),
 ) -> Chart:
-    """Occluding ellipses of random color, long axis of density r^-3, whose contrast grows from left to right.
+    """Occluding ellipses of random color, whose contrast grows from left to right.
 
-    Around `mean`, each channel stays within mean (1 ± c), where c grows exponentially from contrast[0] to
-    contrast[1] with the column of the ellipse's center.
+    The long axis has the density r^-3. Around `mean`, each channel stays within mean (1 ± c), where c grows
+    exponentially from contrast[0] to contrast[1] with the column of the ellipse's center.
     """
     check_number("ellipses.r_max", r_max, r_min, 1e4)
     random = np.random.default_rng(seed)
@@ -123,7 +119,7 @@ def _ellipses(
     return Leaves(y, x, radius, color, np.minimum(aspect, 0.999), random.uniform(0, math.pi, count))
 
 
-def _background(canvas: Canvas, at: Callable[[Sequence[int]], IntBox]) -> None:
+def _background(canvas: Canvas, at: Place) -> None:
     height, width = canvas.picture.shape[-2:]
     corners = _linear(_SKY)
     canvas.picture[:] = bilinear(height, width, corners)
@@ -146,8 +142,9 @@ def _colors(canvas: Canvas, center: tuple[float, float], scale: float, colors: P
 
 def _grays(canvas: Canvas, center: tuple[float, float], scale: float) -> None:
     """The inner rainbow: grays in equal steps of lightness."""
-    lightness = torch.linspace(8, 96, _GRAYS, dtype=torch.float64)
-    value = torch.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.2963)
+    lab = torch.zeros(_GRAYS, 3, dtype=torch.float64)
+    lab[:, 0] = torch.linspace(8, 96, _GRAYS, dtype=torch.float64)
+    value = lab_to_xyz(lab, torch.ones(3))[:, 1]
     shown = value[:, None].repeat(1, 3).float()
     for i, region in enumerate(_half_ring(canvas, center, (_INNER[0] * scale, _INNER[1] * scale), shown)):
         density = -math.log10(float(value[i]))
@@ -158,7 +155,7 @@ def _grays(canvas: Canvas, center: tuple[float, float], scale: float) -> None:
 def _half_ring(
     canvas: Canvas, center: tuple[float, float], radii: tuple[float, float], colors: Tensor
 ) -> list[tuple[list[float], dict[str, Any]]]:
-    """Paint touching sectors above the center, first at the left; a square in each, and the sector's corners."""
+    """Paint touching sectors above the center from the left; a square and the corners of each."""
     height, width = canvas.picture.shape[-2:]
     y, x = pixel_centers(height, width, center)
     radius, turn = (y.square() + x.square()).sqrt(), torch.atan2(-y, -x)  # 0 left, pi/2 up, pi right
@@ -188,7 +185,7 @@ def _sector(
     return [float(round(y - side / 2)), float(round(x - side / 2)), float(side), float(side)], {"points": corners}
 
 
-def _wedges(canvas: Canvas, at: Callable[[Sequence[int]], IntBox], center: tuple[float, float], scale: float) -> None:
+def _wedges(canvas: Canvas, at: Place, center: tuple[float, float], scale: float) -> None:
     """Two under the rainbows, two in the upper corners; one of each axis."""
     side, gap = round(204 * scale), round(10 * scale)
     top = int(center[0]) - side

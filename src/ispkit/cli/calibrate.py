@@ -42,11 +42,11 @@ def calibrate(
     force: Annotated[bool, typer.Option("--force", help="Measure again even if nothing has changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Calibrate a camera: black level, noise, defects, lens shading, color and sharpness from its shots.
+    """Calibrate a camera: black level, noise, defects, lens shading, color and sharpness.
 
     Name the shots dark_*, flat_* (or alsc_3000k_*), chart_* (or D65_6500k_800l), psf_*, or list them in a
-    shots.yaml in the folder. Whatever can be measured is; the rest is listed as missing. A profile that is newer
-    than its shots is not measured again.
+    shots.yaml in the folder. Whatever can be measured is; the rest is listed as missing. A profile that was made
+    from these very files, told by their names, sizes and times, is not measured again.
 
     Example: a profile and a page that shows what it rests on.
 
@@ -61,7 +61,8 @@ def calibrate(
 
     targets = [_export_target(text) for text in exports or []]
     _check_template([kind for kind, _ in targets], template)
-    _check_targets(folder, [out, *([report] if report else []), *(path for _, path in targets)])
+    _check_targets(folder, [out, *([report] if report else []), *(path for _, path in targets)], template)
+    _check_beside(folder, targets)
     known = None if force or report is not None else _up_to_date(folder, out, _mesh(mesh), name)
     if known is None:
         with _bar() as progress:
@@ -106,11 +107,12 @@ def _check_template(kinds: list[str], template: Path | None) -> None:
         raise ParamError("--export dng needs the RAW file whose tags are to change; give it with --template")
 
 
-def _check_targets(folder: Path, targets: list[Path]) -> None:
-    """Refuse at once what could only fail after minutes of work."""
-    from ispkit.calibrate.shots import raw_files
+def _check_targets(folder: Path, targets: list[Path], template: Path | None) -> None:
+    """Refuse at once what could only fail after minutes of work, or would replace an input."""
+    from ispkit.calibrate.run import files_read
     from ispkit.core.errors import FileError, ParamError
 
+    inputs = (*(files_read(folder) if folder.is_dir() else ()), template)
     seen: set[Path] = set()
     for target in targets:
         if target.is_dir() or not target.parent.is_dir():
@@ -119,7 +121,16 @@ def _check_targets(folder: Path, targets: list[Path]) -> None:
         if target.resolve() in seen:
             raise ParamError(f"{target} is to be written twice; give each output its own name")
         seen.add(target.resolve())
-        refuse_overwriting(target, *(raw_files(folder) if folder.is_dir() else ()), folder / "shots.yaml")
+        refuse_overwriting(target, *inputs)
+
+
+def _check_beside(folder: Path, exports: list[tuple[str, Path]]) -> None:
+    """Refuse a RAW file among the shots, which the next run would take for one."""
+    from ispkit.core.errors import ParamError
+
+    for kind, path in exports:
+        if kind == _DNG and path.resolve().is_relative_to(folder.resolve()):
+            raise ParamError(f"--export dng={path} would be one of the shots of {folder}; write it to another folder")
 
 
 def _mesh(text: str) -> tuple[int, int]:
@@ -210,6 +221,9 @@ def _print(facts: dict[str, Any], said: dict[str, list[str]]) -> None:
     for title, rows in _tables(facts):
         if rows:
             console.print(_table(title, rows))
+    if facts["awb"]:
+        margins = f"+{facts['awb']['transverse_pos']:.4f} -{facts['awb']['transverse_neg']:.4f}"
+        console.print(f"white-balance curve of R/G and B/G, transverse margins {margins}", highlight=False)
     if facts["psf"]:
         console.print(f"point spread functions of {', '.join(facts['psf'])}", highlight=False)
     for heading, ink in (("missing", "yellow"), ("notes", "cyan")):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.kpi.result import Curve, Kpi, Result
-from ispkit.metrics.color import xyz_to_lab
 from ispkit.ops.color_spaces import rgb_to_xyz
+from ispkit.ops.lab import xyz_to_lab
 
 _CLIPPED = 0.99
 _CUT = 0.005

@@ -14,8 +14,8 @@ from ispkit.core.errors import ParamError, ShapeError, nearest
 from ispkit.kpi.noise import remove_gradient
 from ispkit.kpi.result import Kpi, Result
 from ispkit.kpi.texture import contrast_sensitivity
-from ispkit.metrics.color import xyz_to_lab
 from ispkit.ops.color_spaces import D65_XY, adaptation, rgb_to_xyz
+from ispkit.ops.lab import xyz_to_lab
 
 Form = Literal["iso15739_2013", "cpiq"]
 FORMS: tuple[Form, ...] = ("iso15739_2013", "cpiq")

@@ -10,8 +10,7 @@ from torch import Tensor
 from ispkit.metrics.base import check_pair, full_precision, per_picture_mean, safe_sqrt
 from ispkit.ops.color_spaces import apply_matrix, rgb_to_xyz
 from ispkit.ops.encode import srgb_decode
-
-_DELTA = 6 / 29  # CIE 15: below DELTA^3 the cube root becomes a straight line
+from ispkit.ops.lab import xyz_to_lab
 
 
 @full_precision
@@ -33,7 +32,7 @@ def delta_e00_map(picture: Tensor, reference: Tensor, *, data_range: float, line
 
 @full_precision
 def delta_e76(picture: Tensor, reference: Tensor, *, data_range: float, linear: bool = False) -> Tensor:
-    """Mean ΔE*ab (CIE 1976) over the pixels, (B, 3, H, W) sRGB -> (B,), [0, inf), lower is better."""
+    """Mean ΔE*ab (CIE 1976) over the pixels, (B, 3, H, W) sRGB -> (B,), lower is better."""
     a, b = check_pair(picture, reference, data_range, channels=3)
     return per_picture_mean(cie1976(srgb_to_lab(a, linear=linear), srgb_to_lab(b, linear=linear)))
 
@@ -45,14 +44,6 @@ def srgb_to_lab(rgb: Tensor, *, linear: bool = False) -> Tensor:
     """
     matrix = rgb_to_xyz("srgb")
     return xyz_to_lab(apply_matrix(rgb if linear else srgb_decode(rgb), matrix), matrix.sum(1))
-
-
-def xyz_to_lab(xyz: Tensor, white: Tensor) -> Tensor:
-    """XYZ -> CIELAB (CIE 15), channels on axis 1 of (B, 3, ...); `white` (3,) in the units of `xyz`."""
-    t = xyz / white.to(xyz).reshape(3, *[1] * (xyz.ndim - 2))
-    root = t.clamp(min=_DELTA**3) ** (1 / 3)
-    x, y, z = torch.where(t > _DELTA**3, root, t / (3 * _DELTA**2) + 4 / 29).unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
 def cie1976(lab: Tensor, other: Tensor, dim: int = 1) -> Tensor:
@@ -87,7 +78,7 @@ def ciede2000(lab: Tensor, other: Tensor, *, dim: int = 1, weights: tuple[float,
 
 
 def _chroma_weight(chroma: Tensor) -> Tensor:
-    """sqrt(C^7 / (C^7 + 25^7)), from 0 at gray to 1, without overflow and with a finite gradient."""
+    """sqrt(C^7 / (C^7 + 25^7)), 0 at gray to 1, without overflow, with a finite gradient."""
     power = (chroma / 25) ** 7
     return safe_sqrt(power / (power + 1))
 

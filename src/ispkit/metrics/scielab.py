@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ispkit.core.errors import ParamError, nearest
 from ispkit.metrics.base import check_pair, full_precision, per_picture_mean, planes
-from ispkit.metrics.color import cie1976, ciede2000, xyz_to_lab
+from ispkit.metrics.color import cie1976, ciede2000
 from ispkit.ops.color_spaces import apply_matrix, rgb_to_xyz
 from ispkit.ops.encode import srgb_decode
+from ispkit.ops.lab import xyz_to_lab
 
 FilterVariant = Literal["distribution", "published1996"]
 Formula = Literal["cie1976", "cie2000"]

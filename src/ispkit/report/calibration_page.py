@@ -1,4 +1,4 @@
-"""The page of `ispkit calibrate`: what a profile says, what it rests on, and what is still missing."""
+"""The page of `ispkit calibrate`: what a profile says, what it rests on, what is missing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ispkit.calibrate.awb import AwbCurve, white_point
 from ispkit.calibrate.noise import GainNoise
 from ispkit.calibrate.photon_transfer import COLORS
 from ispkit.calibrate.psf import PsfResult
 from ispkit.calibrate.run import Calibration, Evidence
-from ispkit.core.profile import CameraProfile, ShadingMap
+from ispkit.core.profile import CameraProfile, LightColor, ShadingMap
 from ispkit.report.page import Section, row, table, warnings, write_report
 from ispkit.report.plots import figure, svg
 
@@ -221,19 +222,44 @@ def _color(profile: CameraProfile, evidence: Evidence) -> str:
         for c in lights
     ]
     marks = ["good" if c.delta_e00_mean < _GOOD else "bad" if c.delta_e00_mean > _FAIR else "" for c in lights]
+    return (
+        row(_whites(lights, evidence.awb), _patch_errors(evidence))
+        + table(rows, row_class=marks)
+        + _margins(lights, evidence.awb)
+    )
+
+
+def _whites(lights: Sequence[LightColor], curve: AwbCurve | None) -> str:
+    """The whites, the curve through them, and how far it may be left."""
 
     def draw(axes: Any) -> None:
-        red = [c.neutral[0] / c.neutral[1] for c in lights]
-        blue = [c.neutral[2] / c.neutral[1] for c in lights]
-        axes.plot(red, blue, "o-", color="#444", linewidth=1)
-        for c, x, y in zip(lights, red, blue, strict=True):
-            kelvin = f"{c.cct_k:g} K"
-            axes.annotate(f" {c.name}" if kelvin in c.name else f" {c.name} {kelvin}", (x, y), fontsize=8)
+        if curve is not None:
+            axes.plot(*curve.sampled(129)[1].T, "-", color="#999", linewidth=1, label="white-balance curve")
+            axes.legend(fontsize="small", frameon=False)
+        for light in lights:
+            point, kelvin = white_point(light), f"{light.cct_k:g} K"
+            if curve is not None:
+                foot = curve.nearest(point.r, point.b)[0]
+                axes.plot([foot.r, point.r], [foot.b, point.b], "-", color="#c62828", linewidth=1)
+            axes.plot(point.r, point.b, "o", color="#444")
+            label = f" {light.name}" if kelvin in light.name else f" {light.name} {kelvin}"
+            axes.annotate(label, (point.r, point.b), fontsize=8)
         axes.set_xlabel("white: red / green")
         axes.set_ylabel("white: blue / green")
 
-    plot = figure(draw, "The white of each light in sensor colors")
-    return row(plot, _patch_errors(evidence)) + table(rows, row_class=marks)
+    return figure(draw, "The white of each light in sensor colors, and its distance from the curve")
+
+
+def _margins(lights: Sequence[LightColor], curve: AwbCurve | None) -> str:
+    """How far each white lies beside the curve, and what a white balance should allow."""
+    if curve is None:
+        return ""
+    away = [(c.name, curve.nearest(white_point(c).r, white_point(c).b)[1]) for c in lights]
+    told = ", ".join(f"{escape(name)} {distance:+.4f}" for name, distance in away)
+    return (
+        f"<p>Distance of the whites from the white-balance curve, in R/G and B/G: {told}. Transverse margins: "
+        f"+{curve.transverse_pos:.4f} and −{curve.transverse_neg:.4f}.</p>"
+    )
 
 
 def _patch_errors(evidence: Evidence) -> str:
