@@ -156,3 +156,26 @@ def test_no_output_replaces_what_lies_beside_the_shots(cli, shots, tmp_path):
         assert code > 0
         assert "is an input of this command" in told
         assert (folder / name).read_text() == "shots: {}\n"
+
+
+def test_a_copy_of_a_flat_is_no_pair(cli, shots, tmp_path):
+    folder = tmp_path / "shots"
+    shutil.copytree(shots, folder)
+    flats = sorted(folder.glob("flat*.dng"))
+    shutil.copy(flats[0], flats[1])
+    code, _, told = cli("calibrate", folder, "-o", tmp_path / "camera.yaml")
+    assert code == 2
+    assert "hold the same pixels" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "camera.yaml").exists()
+
+
+def test_without_darks_the_read_noise_is_left_out(cli, shots, tmp_path):
+    folder = tmp_path / "shots"
+    shutil.copytree(shots, folder)
+    for dark in folder.glob("dark*.dng"):
+        dark.unlink()
+    code, said, _ = cli("calibrate", folder, "-o", tmp_path / "camera.yaml")
+    assert code == 0
+    assert "cannot be told from these shots" in said
+    assert 0.0 in read_profile(tmp_path / "camera.yaml").noise[0].read

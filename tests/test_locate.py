@@ -109,7 +109,7 @@ def test_blur_and_clipping_are_said():
 
 def test_no_chart_is_one_sentence():
     wall = torch.rand(3, 200, 300, generator=torch.Generator().manual_seed(1))
-    with pytest.raises(FileError, match=r"no chart found: 0 of the 4 markers .* give --corners or --regions"):
+    with pytest.raises(FileError, match=r"no chart found: 0 of the 4 markers .* say where its corners are"):
         locate(wall, CHART)
     with pytest.raises(FileError, match="no chart found: no 4 x 6 patches"):
         locate_colorchecker(wall)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ispkit.calibrate import photon_transfer
 from ispkit.calibrate.look import Pixels, site_planes
 from ispkit.calibrate.photon_transfer import COLORS, LineFit, TransferPoints
-from ispkit.calibrate.shots import Inventory, Shot
+from ispkit.calibrate.shots import OVERRIDES, Inventory, Shot
 from ispkit.calibrate.single_image_noise import SingleResult, estimate_noise
+from ispkit.core.errors import FileError
 from ispkit.core.profile import NoisePoint, Sites
 
 _SAME_LIGHT = 0.05
@@ -21,6 +22,8 @@ _BENT = 2.0
 """mean squared residue above which the variance does not follow a line"""
 _SURE = 0.1
 """relative standard error of O that is worth a remark"""
+_UNKNOWN = 0.5
+"""relative standard error of O from which on it says nothing"""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,14 @@ class GainNoise:
 
     @property
     def point(self) -> NoisePoint:
-        """For the profile."""
-        shot, read = (tuple(float(f"{getattr(self.fits[c], n):.6g}") for c in COLORS) for n in ("shot", "read"))
+        """For the profile; an O that is hardly more than its own error is left out, as 0."""
+        shot = tuple(float(f"{self.fits[c].shot:.6g}") for c in COLORS)
+        read = tuple(float(f"{self.fits[c].read:.6g}") if self._tells_read(c) else 0.0 for c in COLORS)
         return NoisePoint(self.iso, (shot[0], shot[1], shot[2]), (read[0], read[1], read[2]), self.method)
+
+    def _tells_read(self, color: str) -> bool:
+        fit = self.fits[color]
+        return fit.read_error < _UNKNOWN * fit.read
 
     @property
     def notes(self) -> Iterator[str]:
@@ -53,7 +61,13 @@ class GainNoise:
         for color, fit in self.fits.items():
             if fit.chi2 > _BENT and self.method == "flat_pairs":
                 yield f"ISO {self.iso:g}: the variance of {color} does not follow S x + O (chi2 {fit.chi2:.1f})"
-        unsure = [c for c, f in self.fits.items() if not f.read_error < _SURE * max(f.read, 1e-300)]
+        unknown = [c for c in self.fits if not self._tells_read(c)]
+        if unknown:
+            yield (
+                f"ISO {self.iso:g}: O of {', '.join(unknown)} cannot be told from these shots and is left out; "
+                "shoot dark frames at this gain"
+            )
+        unsure = [c for c, f in self.fits.items() if c not in unknown and f.read_error >= _SURE * f.read]
         if unsure:
             yield f"ISO {self.iso:g}: O of {', '.join(unsure)} is uncertain; shoot dark frames at this gain"
 
@@ -114,6 +128,11 @@ def _pairs_at(
             continue
         for first, second in pairs(series):
             planes = [site_planes(s.frame()) for s in (first, second)]
+            if np.array_equal(planes[0], planes[1]):
+                raise FileError(
+                    f"{first.name} and {second.name} hold the same pixels, one is a copy: shoot two flats, or list one "
+                    f"in {OVERRIDES} as 'kind: skip'"
+                )
             found.append(
                 photon_transfer.pair_points(
                     planes[0], planes[1], black=black(first), white=first.white, cfa=first.cfa, good=good

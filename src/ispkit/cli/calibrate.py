@@ -166,10 +166,14 @@ def _export(profile: CameraProfile, kind: str, path: Path, template: Path | None
 
         frame = apply_profile(load(template), profile)
         return lambda: write_dng(path, frame)
+    from ispkit.core.errors import FileError
     from ispkit.io.tuning.export import export
 
     old = None if template is None else template.read_bytes().decode(errors="replace")
-    return _text(path, export(profile, kind, template=old))
+    try:
+        return _text(path, export(profile, kind, template=old))
+    except FileError as error:  # the exporters know the text alone
+        raise FileError(str(error).replace("template", str(template), 1) if template else str(error)) from error
 
 
 def _text(path: Path, text: str) -> Write:

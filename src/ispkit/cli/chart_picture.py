@@ -66,7 +66,8 @@ def _about(source: Path) -> Iterator[None]:
     try:
         yield
     except (FileError, ShapeError) as error:
-        raise type(error)(f"{source}: {error}") from error
+        remedy = " (--corners, or --regions)" if "no chart found" in str(error) else ""
+        raise type(error)(f"{source}: {error}{remedy}") from error
 
 
 def _with_corners(chart: Chart, name: str | None) -> tuple[Chart, tuple[float, float, float, float]]:

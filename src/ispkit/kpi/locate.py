@@ -24,7 +24,7 @@ from ispkit.kpi.placement import (
     project,
 )
 
-REMEDY = "give --corners or --regions"
+REMEDY = "say where its corners are"
 _MARKERS = cv2.aruco.DICT_4X4_50
 _LEAST_MARKERS = 3
 _LIKE_A_MARKER = 0.6  # correlation of a marker that could not be read with its drawing

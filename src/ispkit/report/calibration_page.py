@@ -77,7 +77,7 @@ def _black(profile: CameraProfile, evidence: Evidence) -> str:
     rows = [
         {"ISO": b.iso, "exposure, s": b.exposure_time_s, "frames": n}
         | {f"level {i} ({c})": f"{b.level_dn[i]:.3f}" for i, c in enumerate(profile.cfa)}
-        | {"read noise, DN": "  ".join(f"{v:.2f}" for v in b.noise_dn)}
+        | {"read noise, DN": "  ".join(f"{v:.2f}" for v in b.noise_dn) if any(b.noise_dn) else "–"}
         for b, n in zip(profile.black, frames, strict=True)
     ]
     caption = "Black level against ISO; the bars are a tenth of the read noise"
