@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -17,10 +18,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 from browser import EXECUTABLE, Browser
-from ispkit.cli.rig import rig
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.io.pictures import write_picture
 from ispkit.ops.encode import srgb_decode, srgb_encode
@@ -191,7 +190,46 @@ def test_hidden_absent_and_silent_pages_are_one_sentence_each():
             ScreenServer(port=port)
 
 
-def test_the_display_command_shows_its_pictures_on_the_page(tmp_path):
+@pytest.mark.parametrize("name", ["left wall", "wänd", "a/b", "a?b", ""])
+def test_screen_names_fit_into_addresses(name):
+    with pytest.raises(ParamError, match=r"screen name .* should be letters, digits, - and _ only"):
+        ScreenServer(("main", name))
+
+
+def test_a_named_screen_gets_its_frames():
+    with ScreenServer(("main", "left-Wall_2"), timeout_s=5) as server:
+        page = threading.Thread(target=Page(server, "left-Wall_2").serve, args=(1,))
+        page.start()
+        server["left-Wall_2"].show(noise(9, 16, 0))
+        page.join()
+
+
+def test_a_page_of_the_program_before_gets_the_first_frame_too():
+    page = None
+    for _ in range(2):  # the second server counts its frames from 1 as the first one did
+        with ScreenServer(token="rig", timeout_s=5) as server:
+            page = page or Page(server)
+            page.server = server
+            thread = threading.Thread(target=page.serve, args=(1,), daemon=True)
+            thread.start()
+            server["main"].show(noise(9, 16, 0))
+            thread.join()
+
+
+def test_a_page_that_lost_its_screen_acknowledges_nothing():
+    with ScreenServer() as server:
+        screen = server.screens["main"]
+        screen.session = "old"
+        with server._changed:
+            late = threading.Thread(target=server.acknowledge, args=("main", "old", (9, 16), "1", True))
+            late.start()
+            time.sleep(0.1)
+            screen.session = "new"  # while the old page waits for its turn
+        late.join()
+        assert screen.acknowledged == ""
+
+
+def test_the_display_command_shows_its_pictures_on_the_page(cli, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -211,11 +249,12 @@ def test_the_display_command_shows_its_pictures_on_the_page(tmp_path):
     thread = threading.Thread(target=page)
     thread.start()
     words = ["display", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--seconds", "0", "--port", str(port)]
-    done = CliRunner().invoke(rig, [*words, "--token", "word"], catch_exceptions=False)
+    code, out, err = cli("rig", *words, "--token", "word")
     thread.join()
-    assert f"open http://127.0.0.1:{port}/word/ on the screen and press F" in done.stdout
-    assert "screen 'main': 16x9 device pixels" in done.stdout
-    assert done.stdout.count("shown: ") == 2
+    assert (code, err) == (0, "")
+    assert f"open http://127.0.0.1:{port}/word/ on the screen and press F" in out
+    assert "screen 'main': 9x16 device pixels" in out
+    assert out.count("shown: ") == 2
     with pytest.raises(ParamError, match="token 'a b' should be letters"):
         ScreenServer(token="a b")
 
@@ -235,5 +274,32 @@ def test_only_the_token_opens_the_door():
         assert status("/secret/screen.js") == 200
         assert [status(p) for p in ("/", "/other/", "/secret/next.html", "/secret/../secret/x")] == [404] * 4
         assert status("/secret/frame/main/1.png") == 410
+        assert status(f"/secret/next?screen=nobody&height={'9' * 5000}") == 409
         assert status("/secret/other", "POST") == 404
         assert status("/secret/shown?screen=nobody&height=x", "POST") == 204  # ignored, not an error
+
+
+def test_tokens_are_long_and_bodies_are_not_taken_for_requests():
+    with ScreenServer() as server:
+        assert len(server.base) >= 2 + 22  # 16 bytes
+        host, port = server.address.split("/")[2].split(":")
+        inner = f"GET {server.base} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for method in ("POST", "GET"):
+            for length, body in ((str((1 << 16) + len(inner)), b" " * (1 << 16)), ("-1", b""), ("9" * 5000, b"")):
+                head = f"{method} {server.base}shown HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+                told = b""
+                with (
+                    socket.create_connection((host, int(port)), timeout=3) as line,
+                    contextlib.suppress(ConnectionError),
+                ):
+                    line.sendall(head.encode() + body + inner)
+                    while part := line.recv(1 << 16):  # the server ends the connection
+                        told += part
+                assert told.count(b"HTTP/1.1 ") <= 1  # a reset may take even that answer away
+                assert b"screen.js" not in told
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        for _ in range(2):  # a short body leaves the connection alive
+            connection.request("POST", f"{server.base}shown", body=inner)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read(), answer.getheader("Connection")) == (204, b"", None)
+        connection.close()

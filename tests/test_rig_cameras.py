@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +108,21 @@ def test_failing_commands_are_one_sentence_each(tmp_path, shots):
     )
 
 
+def test_an_interrupted_capture_ends_its_command(tmp_path):
+    def press_ctrl_c():
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    user = threading.Thread(target=press_ctrl_c)
+    user.start()
+    with pytest.raises(KeyboardInterrupt):
+        CommandCamera(f"touch {tmp_path}/begun; (sleep 1.2; touch {tmp_path}/late) & wait; : {{out}}").capture()
+    user.join()
+    time.sleep(1.2)
+    assert not (tmp_path / "late").exists()
+
+
 def test_presets_of_ones_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("command: snap --gain {gain} {out}\nsettings: {gain: 2}\nsuffix: .tif\n")
@@ -120,6 +137,15 @@ def test_presets_of_ones_own(tmp_path):
     path.write_text("command: snap {out}\ntimeout: 3\n")
     with pytest.raises(FileError, match="unknown key 'timeout'; did you mean 'timeout_s'"):
         preset(str(path))
+    for line, message in (
+        ("timeout_s: soon", "timeout_s='soon' should be a number of seconds above 0"),
+        ("timeout_s: .nan", "timeout_s=nan should be a number"),
+        ("timeout_s: -1", "timeout_s=-1 should be a number"),
+        ("settings: abc", "settings='abc' should be a mapping"),
+    ):
+        path.write_text(f"command: snap {{out}}\n{line}\n")
+        with pytest.raises(FileError, match=rf"mine.yaml: {message}"):
+            preset(str(path))
     path.write_text("a: [")
     with pytest.raises(FileError, match="is no YAML"):
         preset(str(path))
@@ -127,12 +153,32 @@ def test_presets_of_ones_own(tmp_path):
         preset(str(tmp_path / "absent.yaml"))
 
 
+class Watching(WatchFolderCamera):
+    """Says when a capture has begun: what the folder holds by then does not count."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.begun = threading.Event()
+
+    def _candidates(self):
+        found = list(super()._candidates())
+        self.begun.set()
+        return iter(found)
+
+    def then(self, action):
+        """Do something in a thread as soon as the next capture has begun."""
+        self.begun.clear()
+        thread = threading.Thread(target=lambda: self.begun.wait(10) and action())
+        thread.start()
+        return thread
+
+
 def test_watch_folder_takes_complete_new_files_only(shots):
     room, data = shots
     folder = room / "tether"
     folder.mkdir()
     shutil.copy(room / "good.jpg", folder / "old.jpg")
-    camera = WatchFolderCamera(folder, pattern="*.dng", settle_s=0.15, timeout_s=10)
+    camera = Watching(folder, pattern="*.dng", settle_s=0.15, timeout_s=10)
     whole = (room / "good.dng").read_bytes()
 
     def write_slowly():
@@ -144,18 +190,44 @@ def test_watch_folder_takes_complete_new_files_only(shots):
                 file.flush()
                 time.sleep(0.3)  # longer than the settling time: the file must also be readable
 
-    writer = threading.Thread(target=write_slowly)
-    writer.start()
+    writer = camera.then(write_slowly)
     assert torch.equal(camera.capture().data, data)
     writer.join()
     camera.timeout_s = 0.4
     with pytest.raises(DeviceError, match=r"no complete new file \*.dng came within 0.4 s"):
         camera.capture()  # the same file is not taken twice
-    (folder / "torn.dng").write_bytes(whole[:500])
-    with pytest.raises(DeviceError, match=r"came within 0.4 s \(.*torn.dng"):
+    camera.timeout_s = 2.0
+    writer = camera.then(lambda: (folder / "torn.dng").write_bytes(whole[:500]))
+    with pytest.raises(DeviceError, match=r"came within 2 s \(.*torn.dng.*\); trigger the camera after"):
         camera.capture()
+    writer.join()
     with pytest.raises(DeviceError, match="is no folder to watch"):
         WatchFolderCamera(room / "absent")
+
+
+def test_late_second_files_of_a_shot_do_not_shift_the_next_ones(shots):
+    room, _ = shots
+    folder = room / "tether"
+    folder.mkdir()
+    camera = Watching(folder, settle_s=0.1, timeout_s=10)
+    other = make_frame(Domain.RAW, size=(32, 48), batch=1, seed=7)
+    write_dng(room / "other.dng", other)
+
+    def arrive(*files):
+        for source, name in files:
+            shutil.copy(room / source, folder / ".copy")
+            (folder / ".copy").rename(folder / name)
+            time.sleep(0.4)  # longer than it takes to settle
+
+    writers = [camera.then(lambda: arrive(("good.jpg", "IMG_1.jpg")))]
+    assert camera.capture().domain is Domain.DISPLAY_RGB
+    (folder / "IMG_1.jpg").unlink()  # the tethering program files it away
+    shutil.copy(room / "good.dng", folder / "IMG_0.dng")  # came before the second frame was shown: it is of an old one
+    files = ("good.dng", "IMG_1.dng"), ("good.dng", "IMG_0.jpg"), ("other.dng", "IMG_2.dng")
+    writers.append(camera.then(lambda: arrive(*files)))
+    assert torch.equal(camera.capture().data, other.data.round())
+    for writer in writers:
+        writer.join()
 
 
 def test_folder_display_numbers_its_files_and_waits(tmp_path, monkeypatch):
@@ -206,6 +278,33 @@ def test_genicam_takes_pictures_with_aravis_pretended_camera():
         genicam.GenicamCamera("Fake_9")
 
 
+def test_a_genicam_camera_that_cannot_be_set_up_is_closed_again(monkeypatch):
+    released = []
+    answers = {
+        "arv_camera_new": 77,
+        "arv_camera_get_model_name": b"M",
+        "arv_camera_get_pixel_format_as_string": b"Mono8",
+    }
+
+    def call(name, *arguments):
+        if name == "arv_camera_set_gain":
+            raise DeviceError("the GenICam camera refused set_gain")
+        return answers.get(name)
+
+    pretended = SimpleNamespace(call=call, gobject=SimpleNamespace(g_object_unref=released.append))
+    monkeypatch.setattr(genicam, "library", lambda: pretended)
+    monkeypatch.setattr(genicam, "devices", lambda *, fake=False: ["one"])
+    monkeypatch.setattr(genicam.GenicamCamera, "pixel_formats", lambda self: ["Mono8"])
+    with pytest.raises(ParamError, match="no pixel format 'Mono9'"):
+        genicam.GenicamCamera(pixel_format="Mono9")
+    assert released == [77]
+    with pytest.raises(DeviceError, match="refused set_gain"):
+        genicam.GenicamCamera(gain_db=99.0)
+    assert released == [77, 77]
+    with genicam.GenicamCamera() as camera:
+        assert (camera.model, len(released)) == ("M", 2)
+
+
 def test_without_aravis_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(genicam, "_LIBRARIES", ("libno-such-aravis.so.0", "no-such-aravis"))
     genicam.library.cache_clear()
@@ -236,7 +335,7 @@ def test_words_of_the_command_line(tmp_path):
     ):
         with pytest.raises(ParamError, match=message), opened(bad):
             pass
-    assert parse_size("1920x1080") == (1080, 1920)
+    assert parse_size("1080x1920") == (1080, 1920)
     assert parse_settings(["gain=2", "host = a=b"]) == {"gain": "2", "host": "a=b"}
     for parse, word in ((parse_size, "1920"), (parse_size, "0x5"), (lambda w: parse_settings([w]), "gain")):
         with pytest.raises(ParamError, match="should be"):

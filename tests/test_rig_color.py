@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -65,6 +66,33 @@ def test_rendered_white_is_the_light_and_clipping_is_told():
     half = torch.ones(3, 2, 2)
     half[0, 0] = 2.0  # twice the red of white
     assert render(model, light, half).outside == 0.5
+
+
+def test_repeated_measurements_are_averaged():
+    once = table()
+    shifted = [(code, tuple(1.02 * v for v in xyz)) for code, xyz in once]
+    model, mean = characterize([*once, *shifted]), characterize([(c, tuple(1.01 * v for v in x)) for c, x in once])
+    assert np.allclose(model.to_xyz, mean.to_xyz, atol=1e-12)
+    assert np.allclose(model.curves, mean.curves, atol=1e-9)
+    twice = [row for row in once if row[0] != (0.0, 0.0, 0.5)]
+    with pytest.raises(ParamError, match="a ramp of blue alone: 3 codes or more"):  # the same code again is no other
+        characterize([row for row in twice if row[0][2] in (0, 1)] * 3)
+
+
+def test_captures_are_not_hoarded():
+    display = SimulatedDisplay((20, 30))
+    camera, frames, most = SimulatedCamera(display, (20, 30), exposure_ev=-1.0, samples=1), [], []
+
+    class Counting:
+        def capture(self):
+            frame = camera.capture()
+            frames.append(weakref.ref(frame))
+            most.append(sum(f() is not None for f in frames))
+            return frame
+
+    measure(display, Counting(), levels=5)
+    assert len(frames) == 14
+    assert max(most) <= 2  # the one before goes when the new one has come
 
 
 @pytest.mark.parametrize(("primaries", "off"), [("srgb", 0.005), ("display-p3", 0.015)])

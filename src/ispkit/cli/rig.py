@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -14,28 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ispkit.core.frame import Frame
+    from ispkit.rig.contracts import Camera, Display
     from ispkit.rig.display_color import DisplayColor
     from ispkit.rig.light_transport import LightTransport
-    from ispkit.rig.specs import RigSpec
 
 rig = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-DisplayOption = Annotated[
-    str, typer.Option("--display", "-d", metavar="DISPLAY", help="browser, browser:NAME, or folder:DIR.")
-]
-CameraOption = Annotated[
-    str | None,
-    typer.Option(
-        "--camera",
-        "-c",
-        metavar="CAMERA",
-        help="rpicam, rpicam-ssh, gphoto2, adb, FILE.yaml, watch:DIR, genicam or genicam:NAME.",
-    ),
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the camera; may be repeated.")
-]
-SimulateOption = Annotated[bool, typer.Option("--simulate", help="A simulated screen and camera instead.")]
 HostOption = Annotated[
     str, typer.Option("--host", help="127.0.0.1 for this machine's browser, 0.0.0.0 for any screen of the network.")
 ]
@@ -43,15 +30,82 @@ PortOption = Annotated[int, typer.Option("--port", help="Of the page; 0 takes a 
 TokenOption = Annotated[
     str | None, typer.Option("--token", help="The random word in the address; fixed, a page finds the next run.")
 ]
-SizeOption = Annotated[
-    str | None, typer.Option("--size", metavar="WxH", help="Pixels of a folder's or the simulated display.")
-]
-SeedOption = Annotated[int, typer.Option("--seed", help="Pose, lens and noise of the simulated rig.")]
-SettleOption = Annotated[
-    float, typer.Option("--settle", metavar="S", help="Seconds to wait for the panel after each frame.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-_SETTLE_S = 0.15
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The screen and the camera in the user's words: options of every command that captures."""
+
+    simulate: Annotated[bool, typer.Option("--simulate", help="A simulated screen and camera instead.")] = False
+    display: Annotated[
+        str, typer.Option("--display", "-d", metavar="DISPLAY", help="browser, browser:NAME, or folder:DIR.")
+    ] = "browser"
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            "-c",
+            metavar="CAMERA",
+            help="rpicam, rpicam-ssh, gphoto2, adb, FILE.yaml, watch:DIR, genicam or genicam:NAME.",
+        ),
+    ] = None
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the camera; may be repeated.")
+    ] = None
+    host: HostOption = "127.0.0.1"
+    port: PortOption = 0
+    token: TokenOption = None
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="HxW", help="Height x width in pixels of a folder's or the simulated display."),
+    ] = None
+    settle: Annotated[
+        float, typer.Option("--settle", metavar="S", help="Seconds to wait for the panel after each frame.")
+    ] = 0.15
+    seed: Annotated[int, typer.Option("--seed", help="Pose, lens and noise of the simulated rig.")] = 0
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds; numbers need none."""
+        return 0.0 if self.simulate else self.settle
+
+    def opened(self) -> AbstractContextManager[tuple[Display, Camera]]:
+        """The two, closed at the end."""
+        from ispkit.core.errors import ParamError
+        from ispkit.rig.specs import CAMERAS, RigSpec, opened, parse_settings, parse_size
+
+        if not self.simulate and self.camera is None:
+            raise ParamError(f"which camera? give --camera ({', '.join(CAMERAS[:-1])}), or try --simulate")
+        spec = RigSpec(
+            display="simulated" if self.simulate else self.display,
+            camera="simulated" if self.simulate else str(self.camera),
+            settings=parse_settings(self.settings or []),
+            host=self.host,
+            port=self.port,
+            token=self.token,
+            display_size=parse_size(self.size) if self.size else None,
+            seed=self.seed,
+            announce=lambda address: typer.echo(f"open {address} on the screen and press F", err=True),
+        )
+        return opened(spec)
+
+
+def in_the_loop(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `Loop` in place of its parameter `loop`."""
+    hints = get_type_hints(Loop, include_extras=True)
+    options = [
+        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]) for f in fields(Loop)
+    ]
+
+    @wraps(command)
+    def run(**words: Any) -> None:
+        command(loop=Loop(**{option.name: words.pop(option.name) for option in options}), **words)
+
+    own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in signature(command, eval_str=True).parameters.values()]
+    at = [p.name for p in own].index("loop")
+    run.__signature__ = Signature([*own[:at], *options, *own[at + 1 :]])  # type: ignore[attr-defined]
+    return run
 
 
 @rig.callback(invoke_without_command=True)
@@ -85,7 +139,7 @@ def display(
         print(f"open {server.address_of(name)} on the screen and press F", flush=True)
         screen = BrowserDisplay(server, name, fit="contain" if fit else "exact")
         height, width = screen.size
-        print(f"screen {name!r}: {width}x{height} device pixels", flush=True)
+        print(f"screen {name!r}: {height}x{width} device pixels", flush=True)
         for path in pictures or []:
             screen.show(path)
             print(f"shown: {path}", flush=True)
@@ -98,18 +152,11 @@ def display(
 
 
 @rig.command()
+@in_the_loop
 def align(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for map, report and overlay.")],
-    simulate: SimulateOption = False,
-    display: DisplayOption = "browser",
-    camera: CameraOption = None,
-    settings: SetOption = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 0,
-    token: TokenOption = None,
-    size: SizeOption = None,
-    settle: SettleOption = _SETTLE_S,
-    seed: SeedOption = 0,
+    *,
+    loop: Loop,
     as_json: JsonOption = False,
 ) -> None:
     """Find which point of the screen every camera pixel sees, by Gray codes.
@@ -122,23 +169,21 @@ def align(
     from ispkit.cli.jobs import make_folder
     from ispkit.io.atomic import write_bytes
     from ispkit.io.pictures import write_picture
-    from ispkit.rig import align as loop
+    from ispkit.ops.encode import srgb_decode
+    from ispkit.rig.align import align, capture_of, overlay, true_error_px
     from ispkit.rig.simulated import SimulatedCamera
-    from ispkit.rig.specs import opened
 
-    spec = _spec(simulate, display, camera, settings, host=host, port=port, token=token, size=size, seed=seed)
-    wait = 0.0 if simulate else settle
-    with opened(spec) as (screen, eye):
+    with loop.opened() as (screen, eye):
         make_folder(out)
         with _progress("Gray codes", quiet=as_json) as advance:
-            result = loop.align(screen, eye, settle_s=wait, progress=advance)
+            result = align(screen, eye, settle_s=loop.settle_s, progress=advance)
         scene = _scene(*screen.size)
-        frame = loop.capture_of(screen, eye, scene, settle_s=wait)
+        frame = capture_of(screen, eye, scene, settle_s=loop.settle_s)
         report = result.report()
         if isinstance(eye, SimulatedCamera):
-            report["true_error_px"] = _quantiles(loop.true_error_px(eye, result.transport))
+            report["true_error_px"] = _quantiles(true_error_px(eye, result.transport))
     result.transport.save(out / "map.npz")
-    write_picture(out / "overlay.png", loop.overlay(result.transport, _light(scene), frame))
+    write_picture(out / "overlay.png", overlay(result.transport, srgb_decode(scene), frame))
     report["files"] = [str(out / name) for name in ("map.npz", "report.json", "overlay.png")]
     text = json.dumps(report, indent=2)
     write_bytes(out / "report.json", (text + "\n").encode())
@@ -146,22 +191,15 @@ def align(
 
 
 @rig.command()
+@in_the_loop
 def capture(
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="PNG, JPEG or TIFF, shown as it is.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the captures.")],
     transport: Annotated[
         Path | None, typer.Option("--map", metavar="map.npz", help="Also write each target on the camera's grid.")
     ] = None,
-    simulate: SimulateOption = False,
-    display: DisplayOption = "browser",
-    camera: CameraOption = None,
-    settings: SetOption = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 0,
-    token: TokenOption = None,
-    size: SizeOption = None,
-    settle: SettleOption = _SETTLE_S,
-    seed: SeedOption = 0,
+    *,
+    loop: Loop,
 ) -> None:
     """Show pictures and capture each: NAME.dng for RAW, NAME.png for finished pictures.
 
@@ -175,38 +213,30 @@ def capture(
     from ispkit.rig.align import capture_of
     from ispkit.rig.contracts import as_codes, centered_on
     from ispkit.rig.light_transport import LightTransport
-    from ispkit.rig.specs import opened
 
+    _check_outputs(out, pictures, transport, loop)
     known = LightTransport.load(transport) if transport is not None else None
     shown = {path: as_codes(path) for path in pictures}
-    spec = _spec(simulate, display, camera, settings, host=host, port=port, token=token, size=size, seed=seed)
-    with opened(spec) as (screen, eye):
+    with loop.opened() as (screen, eye):
         make_folder(out)
         for path, codes in shown.items():
             whole = centered_on(codes, screen.size, "the display")
-            frame = capture_of(screen, eye, whole, settle_s=0.0 if simulate else settle)
+            frame = capture_of(screen, eye, whole, settle_s=loop.settle_s)
             print(f"written: {_write_frame(out / path.stem, frame)}")
             if known is not None:
                 print(f"written: {_write_target(out, path.stem, known, whole)}")
 
 
 @rig.command()
+@in_the_loop
 def color(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="color.json", help="The screen's color model.")],
     table: Annotated[
         Path | None,
         typer.Option("--measurements", metavar="CSV", help="Of a colorimeter: columns R,G,B,X,Y,Z; no camera is used."),
     ] = None,
-    simulate: SimulateOption = False,
-    display: DisplayOption = "browser",
-    camera: CameraOption = None,
-    settings: SetOption = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 0,
-    token: TokenOption = None,
-    size: SizeOption = None,
-    settle: SettleOption = _SETTLE_S,
-    seed: SeedOption = 0,
+    *,
+    loop: Loop,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the screen's tone curves and primaries, and how it can pretend to be the lights A, D65 and TL84.
@@ -214,15 +244,15 @@ def color(
     Examples: `ispkit rig color --measurements screen.csv -o color.json` ·
     `ispkit rig color -c genicam -o color.json`
     """
+    from ispkit.cli.guards import refuse_overwriting
     from ispkit.rig.display_color import characterize, emulate, measure, read_measurements
-    from ispkit.rig.specs import opened
 
+    refuse_overwriting(out, table, Path(loop.camera) if loop.camera else None)
     if table is not None:
         model = characterize(read_measurements(table))
     else:
-        spec = _spec(simulate, display, camera, settings, host=host, port=port, token=token, size=size, seed=seed)
-        with opened(spec) as (screen, eye), _progress("colors", quiet=as_json) as advance:
-            model = characterize(measure(screen, eye, settle_s=0.0 if simulate else settle, progress=advance))
+        with loop.opened() as (screen, eye), _progress("colors", quiet=as_json) as advance:
+            model = characterize(measure(screen, eye, settle_s=loop.settle_s, progress=advance))
     model.save(out)
     lights = [emulate(model, name) for name in ("A", "D65", "TL84")]
     if as_json:
@@ -264,21 +294,22 @@ def cameras(as_json: JsonOption = False) -> None:
     print("watch:DIR    the next complete file in a folder; settings pattern=*.dng timeout_s=120 settle_s=0.5")
 
 
-def _spec(simulate: bool, display: str, camera: str | None, settings: list[str] | None, **rest: Any) -> RigSpec:
+def _check_outputs(out: Path, pictures: list[Path], transport: Path | None, loop: Loop) -> None:
+    """Raise `ParamError` if a file that `capture` may write would replace an input, or another one of its own."""
+    from ispkit.cli.guards import refuse_overwriting
     from ispkit.core.errors import ParamError
-    from ispkit.rig.specs import CAMERAS, RigSpec, parse_settings, parse_size
 
-    if not simulate and camera is None:
-        raise ParamError(f"which camera? give --camera ({', '.join(CAMERAS[:-1])}), or try --simulate")
-    size = rest.pop("size")
-    return RigSpec(
-        display="simulated" if simulate else display,
-        camera="simulated" if simulate else str(camera),
-        settings=parse_settings(settings or []),
-        display_size=parse_size(size) if size else None,
-        announce=lambda address: typer.echo(f"open {address} on the screen and press F", err=True),
-        **rest,
-    )
+    endings = (".dng", ".png") if transport is None else (".dng", ".png", "-target.tif")
+    made_of = {} if transport is None else {out / "mask.png": transport}
+    for path in pictures:
+        for output in (out / f"{path.stem}{ending}" for ending in endings):
+            other = made_of.setdefault(output, path)
+            if other is not path:
+                raise ParamError(f"{other} and {path} would both be written to {output}; rename one of them")
+    kind, _, folder = loop.display.partition(":")
+    shown = [Path(folder, f"frame-{i + 1:04d}.png") for i in range(len(pictures))] if kind == "folder" else []
+    for output in (*made_of, *shown):
+        refuse_overwriting(output, *pictures, transport)
 
 
 @contextmanager
@@ -302,12 +333,6 @@ def _scene(height: int, width: int) -> Tensor:
     from ispkit.ops.encode import srgb_encode
 
     return srgb_encode(studio_scene(max(256, height), max(256, width))[0, :, :height, :width])
-
-
-def _light(encoded: Tensor) -> Tensor:
-    from ispkit.ops.encode import srgb_decode
-
-    return srgb_decode(encoded)
 
 
 def _checkerboard(height: int, width: int) -> Tensor:
@@ -337,8 +362,9 @@ def _write_target(out: Path, name: str, transport: LightTransport, codes: Any) -
     import torch
 
     from ispkit.io.pictures import Look, write_picture
+    from ispkit.ops.encode import srgb_decode
 
-    light = _light(torch.from_numpy(codes).permute(2, 0, 1) / 255.0)
+    light = srgb_decode(torch.from_numpy(codes).permute(2, 0, 1) / 255.0)
     target = transport.target_on_camera(light).permute(1, 2, 0).numpy()
     path = out / f"{name}-target.tif"
     write_picture(path, target, bits=16, look=Look("srgb", linear=True))
@@ -351,25 +377,14 @@ def _color_report(model: DisplayColor, lights: list[Any]) -> dict[str, Any]:
         "white_xy": model.white_xy,
         "gamma": model.gamma(),
         "contrast": model.contrast if model.contrast != float("inf") else None,
-        "lights": [
-            {
-                "light": e.light,
-                "white_xy": e.white_xy,
-                "linear_rgb": e.linear_rgb,
-                "luminance": e.luminance,
-                "in_gamut": e.in_gamut,
-            }
-            for e in lights
-        ],
+        "lights": [asdict(e) | {"in_gamut": e.in_gamut} for e in lights],
     }
 
 
 def _print_alignment(report: dict[str, Any]) -> None:
     found = report["alignment"]
-    height, width = report["camera_size"]
-    rows, columns = report["display_size"]
-    scale = found["display_px_per_camera_px"]
-    print(f"display {columns}x{rows}, camera {width}x{height}: {scale:.2f} display px a camera px")
+    display, camera = ("x".join(map(str, report[key])) for key in ("display_size", "camera_size"))
+    print(f"display {display}, camera {camera}: {found['display_px_per_camera_px']:.2f} display px a camera px")
     print(
         f"borders off the map: median {found['median_px']:.3f} px, 95 % {found['p95_px']:.3f} px (camera), "
         f"{found['borders']} borders, {found['outliers']:.2%} outliers"

@@ -52,7 +52,7 @@ class Aligned:
 
 
 def align(display: Display, camera: Camera, *, settle_s: float = 0.0, progress: Progress | None = None) -> Aligned:
-    """Calibrate where each camera pixel looks. Raises `DeviceError`, and `FileError` if nothing can be fitted.
+    """Calibrate where each camera pixel looks. Raises `DeviceError`, also if nothing can be fitted.
 
     `settle_s` is waited after each frame for what no acknowledgement can know: the panel's own response.
     Nothing may move, and exposure, focus and gains must be fixed.

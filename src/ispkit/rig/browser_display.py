@@ -25,6 +25,7 @@ from ispkit.rig.screen_server import PageServer
 Fit = Literal["exact", "contain"]
 _GONE_S = 5.0  # a page that has not asked for so long is not there; it asks at least every POLL_S
 POLL_S = 2.0
+_TOKEN_BYTES = 16
 
 
 @dataclass
@@ -79,20 +80,20 @@ class ScreenServer:
         """Start serving in a thread.
 
         Args:
-            screens: the names that pages may take, as in `?screen=left`.
+            screens: the names that pages may take, as in `?screen=left`: letters, digits, - and _.
             host: "127.0.0.1" for this machine only, "0.0.0.0" for every screen of the network.
             port: 0 takes a free one.
             token: part of the address that strangers cannot guess; made up if not given.
             timeout_s: how long `show` waits for a page and its acknowledgement.
 
-        Raises `DeviceError` if the port cannot be had.
+        Raises `DeviceError` if the port cannot be had, `ParamError` for names that no address can hold.
         """
-        self.screens = {name: Screen(name) for name in screens}
+        self.screens = {name: Screen(_checked("screen name", name)) for name in screens}
         self.timeout_s = timeout_s
         self._changed = threading.Condition()
         self._count = itertools.count(1)
         self._epoch = secrets.token_hex(3)
-        self._token = _checked(token) if token else secrets.token_urlsafe(6)
+        self._token = _checked("token", token) if token else secrets.token_urlsafe(_TOKEN_BYTES)
         self._host = host
         try:
             self._server = PageServer((host, port), self)
@@ -162,14 +163,15 @@ class ScreenServer:
     def picture(self, name: str, frame: str) -> bytes | None:
         """The PNG of a frame, while it is the current one."""
         screen = self.screens.get(name)
-        return screen.picture if screen is not None and screen.frame == frame else None
+        with self._changed:
+            return screen.picture if screen is not None and screen.frame == frame else None
 
     def acknowledge(self, name: str, session: str, size: tuple[int, int], frame: str, visible: bool) -> None:
         """A page says that a frame is painted."""
         screen = self.screens.get(name)
-        if screen is None or screen.session != session:
-            return
         with self._changed:
+            if screen is None or screen.session != session:
+                return
             screen.acknowledged, screen.size, screen.visible = frame, size, visible
             screen.last_seen = time.monotonic()
             self._changed.notify_all()
@@ -230,15 +232,15 @@ class BrowserDisplay:
     def _check(self, shape: tuple[int, ...], size: tuple[int, int]) -> None:
         if self.fit == "exact" and (shape[0] > size[0] or shape[1] > size[1]):
             raise ShapeError(
-                f"the picture has {shape[1]}x{shape[0]} pixels, the screen {self._name!r} shows {size[1]}x{size[0]}; "
+                f"the picture has {shape[0]}x{shape[1]} pixels, the screen {self._name!r} shows {size[0]}x{size[1]}; "
                 f"put the page in full screen, make the picture smaller, or let it scale with fit='contain'"
             )
 
 
-def _checked(token: str) -> str:
-    if not re.fullmatch(r"[\w-]+", token, re.ASCII):
-        raise ParamError(f"token {token!r} should be letters, digits, - and _ only: it becomes part of the address")
-    return token
+def _checked(what: str, word: str) -> str:
+    if not re.fullmatch(r"[\w-]+", word, re.ASCII):
+        raise ParamError(f"{what} {word!r} should be letters, digits, - and _ only: it becomes part of the address")
+    return word
 
 
 def _own_address() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import shlex
@@ -78,22 +80,25 @@ class CommandCamera:
         return _PLACE.sub(lambda match: known[match[1]], self.command)
 
     def _run(self, command: str) -> None:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             shell=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that a timeout ends what the shell has started, too
-        )
-        try:
-            output, _ = process.communicate(timeout=self.timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise DeviceError(
-                f"the camera command took more than {self.timeout_s:g} s and was ended: {command}"
-            ) from None
+            start_new_session=True,  # so that what the shell has started can be ended with it
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=self.timeout_s)
+            except BaseException as error:  # Ctrl-C, too, does not reach another session by itself
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise DeviceError(
+                        f"the camera command took more than {self.timeout_s:g} s and was ended: {command}"
+                    ) from None
+                raise
         if process.returncode != 0:
             words = " ".join(output.decode(errors="replace").split())[-_LAST_WORDS:]
             raise DeviceError(f"the camera command ended with code {process.returncode}: {command} ({words})")
@@ -102,7 +107,7 @@ class CommandCamera:
 def preset(name: str, settings: Mapping[str, Any] | None = None) -> CommandCamera:
     """A camera command that ships with the toolkit, or one in a YAML file of the same form.
 
-    `settings` override the preset's own. Raises `ParamError` for unknown names.
+    `settings` override the preset's own. Raises `ParamError` for unknown names, `FileError` for a wrong file.
     """
     if name in PRESETS:
         text, where = files("ispkit.rig").joinpath("presets", f"{name}.yaml").read_text("utf-8"), f"preset {name}"
@@ -111,7 +116,7 @@ def preset(name: str, settings: Mapping[str, Any] | None = None) -> CommandCamer
     else:
         raise ParamError(f"no camera preset {name!r}; {nearest(name, PRESETS)}, or a YAML file of your own")
     facts = _parsed(text, where)
-    own = dict(facts.get("settings") or {})
+    own = _settings(facts, where)
     for key in settings or {}:
         if key not in own:
             raise ParamError(f"{where} has no setting {key!r}; {nearest(key, own)}")
@@ -119,7 +124,7 @@ def preset(name: str, settings: Mapping[str, Any] | None = None) -> CommandCamer
         " ".join(str(facts["command"]).split()),
         suffix=str(facts.get("suffix", ".dng")),
         settings=own | dict(settings or {}),
-        timeout_s=float(facts.get("timeout_s", 60)),
+        timeout_s=_timeout_s(facts, where),
         needs=str(facts.get("needs", "")),
     )
 
@@ -165,3 +170,17 @@ def _parsed(text: str, where: str) -> Mapping[str, Any]:
         if key not in _KEYS:
             raise FileError(f"{where}: unknown key {key!r}; {nearest(str(key), _KEYS)}")
     return facts
+
+
+def _settings(facts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    settings = facts.get("settings") or {}
+    if not isinstance(settings, Mapping):
+        raise FileError(f"{where}: settings={settings!r} should be a mapping, such as {{gain: 1}}")
+    return {str(name): value for name, value in settings.items()}
+
+
+def _timeout_s(facts: Mapping[str, Any], where: str) -> float:
+    given = facts.get("timeout_s", 60)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise FileError(f"{where}: timeout_s={given!r} should be a number of seconds above 0, such as 60")
+    return float(given)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ispkit.core.errors import DomainError, IspkitError, ShapeError
 from ispkit.core.frame import Domain, Frame
+from ispkit.core.meta import CameraMeta
 from ispkit.io.read_pictures import read_picture
 from ispkit.ops.cfa import cfa_masks, spread_sites
 from ispkit.ops.encode import srgb_decode
@@ -74,7 +75,7 @@ def centered_on(codes: Codes, size: tuple[int, int], who: str) -> Codes:
     """The picture in the middle of a black screen of `size`. Raises `ShapeError` if it does not fit."""
     (height, width), (h, w) = size, codes.shape[:2]
     if h > height or w > width:
-        raise ShapeError(f"the picture has {w}x{h} pixels, {who} shows {width}x{height}; make it smaller")
+        raise ShapeError(f"the picture has {h}x{w} pixels, {who} shows {height}x{width}; make it smaller")
     if (h, w) == (height, width):
         return codes
     top, left = (height - h) // 2, (width - w) // 2
@@ -105,8 +106,6 @@ def green_light(frame: Frame) -> Floats:
 
 def picture_frame(pixels: NDArray[Any]) -> Frame:
     """A finished picture (H, W, 3) in [0, 1] as a DISPLAY_RGB frame without facts about its camera."""
-    from ispkit.core.meta import CameraMeta
-
     data = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
     return Frame(data, Domain.DISPLAY_RGB, CameraMeta.make("RGGB", data.shape))
 

@@ -162,7 +162,8 @@ def render(color: DisplayColor, emulation: Emulation, linear_srgb: Tensor) -> Re
 def characterize(measurements: Sequence[Measurement]) -> DisplayColor:
     """The model through a table of measured colors: black, and a ramp of each channel alone up to code 1.
 
-    White is used to check that the channels add up, if it is there. Raises `ParamError` for what is missing.
+    White is used to check that the channels add up, if it is there. What was measured more than once is
+    averaged. Raises `ParamError` for what is missing.
     """
     table = [(np.array(code, dtype=np.float64), np.array(xyz, dtype=np.float64)) for code, xyz in measurements]
     blacks = [xyz for code, xyz in table if not code.any()]
@@ -171,10 +172,7 @@ def characterize(measurements: Sequence[Measurement]) -> DisplayColor:
     black = np.mean(blacks, axis=0)
     columns, curves = [], []
     for channel, name in enumerate(("red", "green", "blue")):
-        ramp = [
-            (code[channel], xyz - black) for code, xyz in table if code[channel] > 0 and code.sum() == code[channel]
-        ]
-        ramp.sort(key=lambda row: row[0])
+        ramp = _ramp([(code, xyz - black) for code, xyz in table], channel)
         if not ramp or ramp[-1][0] != 1 or len(ramp) < 3:
             raise ParamError(f"display measurements lack a ramp of {name} alone: 3 codes or more, with 1 the largest")
         full = ramp[-1][1]
@@ -187,6 +185,15 @@ def characterize(measurements: Sequence[Measurement]) -> DisplayColor:
     whites = [xyz - black for code, xyz in table if (code == 1).all()]
     error = float(np.abs(np.mean(whites, axis=0) - matrix.sum(1)).max() / scale) if whites else float("nan")
     return DisplayColor(matrix / scale, black / scale, np.stack(curves), error)
+
+
+def _ramp(above_black: Sequence[tuple[Array, Array]], channel: int) -> list[tuple[float, Array]]:
+    """The codes of one channel alone, rising, each with the mean of its measurements."""
+    found: dict[float, list[Array]] = {}
+    for code, xyz in above_black:
+        if code[channel] > 0 and code.sum() == code[channel]:
+            found.setdefault(float(code[channel]), []).append(xyz)
+    return [(code, np.mean(found[code], axis=0)) for code in sorted(found)]
 
 
 def read_measurements(path: str | Path) -> list[Measurement]:
@@ -221,17 +228,17 @@ def measure(
     ramp = [float(v) for v in np.rint(np.linspace(0, 255, levels)[1:]) / 255]
     codes = [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)]
     codes += [(v if c == 0 else 0.0, v if c == 1 else 0.0, v if c == 2 else 0.0) for c in range(3) for v in ramp]
-    seen: list[tuple[tuple[float, float, float], Tensor, Frame]] = []
+    seen: list[Tensor] = []
     for i, code in enumerate(codes):
         display.show(torch.tensor(code)[:, None, None].expand(3, *display.size))
         time.sleep(settle_s)
         frame = camera.capture()
-        seen.append((code, _middle(frame), frame))
+        seen.append(_middle(frame))
         if progress is not None:
             progress(i + 1, len(codes))
-    matrix = _to_xyz(seen[1][2], seen[1][1] - seen[0][1])
+    matrix = _to_xyz(frame, seen[1] - seen[0])  # the camera's matrices are the same in every frame
     found = []
-    for code, rgb, _ in seen:
+    for code, rgb in zip(codes, seen, strict=True):
         x, y, z = (matrix @ rgb).tolist()
         found.append((code, (x, y, z)))
     return found

@@ -60,7 +60,12 @@ class FolderDisplay:
 
 
 class WatchFolderCamera:
-    """Takes the next file that appears in a folder, once it is complete; keeps the contract of `Camera`."""
+    """Takes the next file that appears in a folder, once it is complete; keeps the contract of `Camera`.
+
+    A capture begins after its frame is shown, so what lies there by then shows an older frame and is not taken,
+    nor is a second file of a shot that is known already (`IMG_1.dng` late after `IMG_1.jpg`). Trigger the camera
+    only once the frame is there; a camera that writes both formats wants `pattern="*.dng"`.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class WatchFolderCamera:
         settle_s: float = 0.5,
         geometry: Facts | None = None,
     ) -> None:
-        """Watch from now on: files that are there already are not taken.
+        """Choose what to watch.
 
         Args:
             folder: where the camera's program writes.
@@ -84,25 +89,27 @@ class WatchFolderCamera:
         self.timeout_s, self.settle_s, self.geometry = timeout_s, settle_s, geometry
         if not self.folder.is_dir():
             raise DeviceError(f"{folder}: is no folder to watch; make it first, or check the name")
-        self._known = set(self._candidates())
+        self._taken: set[str] = set()
 
     def capture(self) -> Frame:
         """The next new file. Raises `DeviceError` if none comes in time, or none that can be read."""
+        known = self._taken | {p.stem for p in self._candidates()}
         deadline = time.monotonic() + self.timeout_s
         trouble = ""
         while time.monotonic() < deadline:
-            new = [p for p in self._candidates() if p not in self._known]
+            new = [p for p in self._candidates() if p.stem not in known]
             if new and self._settled(new):
                 try:
                     frame = read_shot(best_of(new, str(self.folder)), self.geometry)
                 except (IspkitError, FileNotFoundError) as error:
                     trouble = f" ({error})"  # perhaps a slow writer
                 else:
-                    self._known |= set(new)
+                    self._taken |= {p.stem for p in new}
                     return frame
             time.sleep(min(0.1, self.settle_s / 2))
         raise DeviceError(
-            f"{self.folder}: no complete new file {self.pattern} came within {self.timeout_s:g} s{trouble}"
+            f"{self.folder}: no complete new file {self.pattern} came within {self.timeout_s:g} s{trouble}; "
+            f"trigger the camera after the frame is shown"
         )
 
     def _candidates(self) -> Iterator[Path]:

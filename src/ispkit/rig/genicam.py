@@ -147,14 +147,17 @@ class GenicamCamera:
             raise DeviceError(f"no GenICam camera {name or 'at all'} (found: {found}); check cable, network and power")
         chosen = name or known[0]
         self._camera = self._library.call("arv_camera_new", chosen.encode())
-        self.name = chosen
-        self.model = (self._library.call("arv_camera_get_model_name", self._camera) or b"").decode()
-        self.pixel_format = self._choose(pixel_format)
-        self.exposure_time_s, self.gain_db = exposure_time_s, gain_db
-        if exposure_time_s is not None:
-            self._library.call("arv_camera_set_exposure_time", self._camera, exposure_time_s * 1e6)
-        if gain_db is not None:
-            self._library.call("arv_camera_set_gain", self._camera, gain_db)
+        self.name, self.exposure_time_s, self.gain_db = chosen, exposure_time_s, gain_db
+        try:
+            self.model = (self._library.call("arv_camera_get_model_name", self._camera) or b"").decode()
+            self.pixel_format = self._choose(pixel_format)
+            if exposure_time_s is not None:
+                self._library.call("arv_camera_set_exposure_time", self._camera, exposure_time_s * 1e6)
+            if gain_db is not None:
+                self._library.call("arv_camera_set_gain", self._camera, gain_db)
+        except BaseException:  # nobody has it yet who could close it
+            self.close()
+            raise
 
     def __enter__(self) -> GenicamCamera:
         return self

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ from ispkit.rig.surface import Fit, fit
 
 _VERSION = 1
 _SUBSAMPLES = 8  # a camera pixel's footprint is sampled at up to 8 x 8 points; larger ones after averaging
-_NEWTON_STEPS = 8
-_CONVERGED_PX = 0.05  # camera px
 _ROWS = 256  # camera rows resampled at a time
 
 
@@ -103,28 +100,6 @@ class LightTransport:
         ]
         return torch.cat(strips, 1) * torch.from_numpy(self.mask).to(picture)
 
-    def camera_positions(self) -> Floats:
-        """The inverse map (2, h, w): where the camera sees the center of each screen pixel; NaN if nowhere.
-
-        By Newton's method on the smooth map, started from the homography that fits it best.
-        """
-        x, y = _started(self.positions, self.mask, self.display_size)
-        wanted = np.stack(_centers(self.display_size))
-        gradients = _gradients(self.positions)
-        for _ in range(_NEWTON_STEPS):
-            at = np.stack([_looked_up(p, x, y) for p in self.positions])
-            (xx, xy), (yx, yy) = ([_looked_up(g, x, y) for g in row] for row in gradients)
-            ex, ey = wanted - at
-            scale = xx * yy - xy * yx
-            scale = np.where(np.abs(scale) < 1e-9, 1e-9, scale)
-            dx, dy = (yy * ex - xy * ey) / scale, (xx * ey - yx * ex) / scale
-            x, y = x + dx, y + dy
-        height, width = self.camera_size
-        with np.errstate(invalid="ignore"):
-            good = (np.hypot(dx, dy) < _CONVERGED_PX) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        x, y = np.where(good, x, np.nan), np.where(good, y, np.nan)
-        return np.stack([x, y]).astype(np.float32)
-
     def save(self, path: str | Path) -> None:
         """Write an .npz file, whole or not at all. Raises `FileError`."""
         facts = {"version": _VERSION, "display_size": list(self.display_size), "alignment": asdict(self.alignment)}
@@ -152,7 +127,7 @@ class LightTransport:
 
 
 def light_transport(found: Correspondence) -> LightTransport:
-    """The smooth map through decoded Gray codes. Raises `FileError` where there is too little to fit."""
+    """The smooth map through decoded Gray codes. Raises `DeviceError` where there is too little to fit."""
     camera_size = found.contrast.shape[0], found.contrast.shape[1]
     fitted = fit(found, camera_size)
     x, y = (np.arange(n, dtype=np.float64) + 0.5 for n in reversed(camera_size))
@@ -233,36 +208,3 @@ def _sampled(source: Tensor, positions: Floats, gradients: NDArray[Any], *, n: i
 def _offsets(n: int) -> Iterable[tuple[float, float]]:
     centers = [(i + 0.5) / n - 0.5 for i in range(n)]
     return ((dy, dx) for dy in centers for dx in centers)
-
-
-def _centers(size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
-    return x, y
-
-
-def _started(positions: Floats, mask: Mask, display_size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    ys, xs = np.nonzero(mask)
-    if len(xs) < 4:
-        raise FileError("no camera pixel sees the screen, so the map has no inverse")
-    some = np.linspace(0, len(xs) - 1, min(len(xs), 5000)).astype(np.int64)
-    there = positions[:, ys[some], xs[some]].T.astype(np.float64)
-    matrix, _ = cv2.findHomography(there, np.stack([xs[some], ys[some]], 1) + 0.5, 0)
-    if matrix is None:
-        raise FileError("the camera pixels that see the screen lie on one line, so the map has no inverse")
-    x, y = _centers(display_size)
-    u, v, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
-    return u / depth, v / depth
-
-
-def _looked_up(plane: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """Linear samples at positions (pixel centers at 0.5); beyond the border the slope goes on through `plane` alone."""
-    return np.asarray(
-        cv2.remap(
-            plane.astype(np.float32),
-            (x - 0.5).astype(np.float32),
-            (y - 0.5).astype(np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.float64,
-    )

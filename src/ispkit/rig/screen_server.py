@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -16,6 +16,8 @@ _FILES = {
 }
 _QUIET = (BrokenPipeError, ConnectionResetError, TimeoutError)
 _LONGEST_SIDE = 1 << 16
+_LONGEST_BODY = 1 << 16
+_LENGTH = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Answers(Protocol):
@@ -61,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Files, frames and the next frame."""
+        self._take_body()
         path, query = self._asked()
         if path is None:
             self._send(404, "text/plain; charset=utf-8", b"The address of this rig has changed; open the new one.")
@@ -81,9 +84,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """The acknowledgement."""
+        self._take_body()
         path, query = self._asked()
-        with contextlib.suppress(ValueError):
-            self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 1 << 16))
         if path != "shown":
             self._send(404, "text/plain; charset=utf-8", b"Nothing is here.")
             return
@@ -102,6 +104,17 @@ class Handler(BaseHTTPRequestHandler):
         """As usual; False, without an answer, once the server is closed."""
         return super().parse_request() and not self.server.closing
 
+    def _take_body(self) -> None:
+        """Read a body, which nobody needs, so that the next request is not looked for in it.
+
+        A long or odd one stays unread and the connection ends after the answer.
+        """
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not _LENGTH.fullmatch(length) or int(length) > _LONGEST_BODY:
+            self.close_connection = True
+        else:
+            self.rfile.read(int(length))
+
     def _asked(self) -> tuple[str | None, dict[str, str]]:
         """Path below the token (None if the token is wrong) and the query's values."""
         parts = urlsplit(self.path)
@@ -114,6 +127,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -123,5 +138,5 @@ def _who(query: dict[str, str]) -> tuple[str, str, tuple[int, int]]:
     sides = []
     for key in ("height", "width"):
         text = query.get(key, "")
-        sides.append(max(1, min(int(text), _LONGEST_SIDE)) if text.isdecimal() else 1)
+        sides.append(max(1, min(int(text), _LONGEST_SIDE)) if _LENGTH.fullmatch(text) else 1)
     return query.get("screen", ""), query.get("session", ""), (sides[0], sides[1])

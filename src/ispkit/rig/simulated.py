@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,13 +55,18 @@ class SimulatedDisplay:
                 f"0 <= black_level < 1 and gamma > 0"
             )
         self._size, self.gamma, self.primaries = size, gamma, primaries
-        self.black_level, self.fill = black_level, fill
+        self.black_level, self._fill = black_level, fill
         self.codes: Codes = np.zeros((*size, 3), np.uint8)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self._size
+
+    @property
+    def fill(self) -> float:
+        """Side of a pixel's bright square; fixed, since cameras have traced their rays to it."""
+        return self._fill
 
     def show(self, encoded: Encoded) -> None:
         """Show a picture, at once. Raises `ShapeError` if it is larger than the screen."""
@@ -133,9 +141,12 @@ class Lens:
         return u, v
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class SimulatedCamera:
-    """A camera in front of a `SimulatedDisplay`: pose, lens, pixel area, then a `Sensor` (PSF, vignetting, noise)."""
+    """A camera in front of a `SimulatedDisplay`: pose, lens, pixel area, then a `Sensor` (PSF, vignetting, noise).
+
+    Its rays are traced once, so nothing of it changes; `dataclasses.replace` makes another camera.
+    """
 
     display: SimulatedDisplay
     size: tuple[int, int] = (360, 640)
@@ -153,22 +164,18 @@ class SimulatedCamera:
     seed: int = 0
     samples: int = 4
     """rays a pixel and axis"""
-
-    def __post_init__(self) -> None:
-        self._count = 0
-        self._rays = self._traced()
+    _shots: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
 
     def capture(self) -> Frame:
         """A RAW frame of what the screen shows now, or what the camera's ISP makes of it; fresh noise every time."""
         light = apply_matrix(self._seen()[None], _sensor_white() @ self.display.to_srgb)
-        self._count += 1
         frame = capture(
             light,
             self.sensor,
             cct_k=_CCT_K,
             iso=self.iso,
             exposure_ev=self.exposure_ev,
-            seed=self.seed * 100_003 + self._count,
+            seed=self.seed * 100_003 + next(self._shots),
         )
         frame = frame.with_data(frame.data, neutral=_neutral(frame))
         return frame if self.isp is None else self.isp(frame)
@@ -186,7 +193,8 @@ class SimulatedCamera:
         at_x, at_y = (center[i] + reach * ray[..., i] for i in (0, 1))
         return at_x * columns + columns / 2, at_y * columns + rows / 2
 
-    def _traced(self) -> Tensor:
+    @cached_property
+    def _rays(self) -> Tensor:
         """For each ray of each pixel the flat number of the screen's pixel; one past the last where it sees none."""
         (height, width), n = self.size, self.samples
         rows, columns = self.display.size

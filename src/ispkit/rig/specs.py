@@ -96,11 +96,11 @@ def opened_camera(name: str, settings: Mapping[str, str]) -> Iterator[Camera]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height, width of "1920x1080" (width x height). Raises `ParamError`."""
+    """Height, width of "1080x1920", in that order as `ispkit chart` has it. Raises `ParamError`."""
     match = _SIZE.match(text)
     if match is None or 0 in (int(match[1]), int(match[2])):
-        raise ParamError(f"size {text!r} should be WIDTHxHEIGHT in pixels, such as 1920x1080")
-    return int(match[2]), int(match[1])
+        raise ParamError(f"size {text!r} should be HEIGHTxWIDTH in pixels, such as 1080x1920")
+    return int(match[1]), int(match[2])
 
 
 def parse_settings(words: list[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.optimize import least_squares
 
-from ispkit.core.errors import FileError
+from ispkit.rig.contracts import DeviceError
 from ispkit.rig.gray_code import AXES, Borders, Correspondence
 
 Array = NDArray[np.float64]
@@ -76,10 +76,10 @@ class Fit:
 
 
 def fit(found: Correspondence, camera_size: tuple[int, int]) -> Fit:
-    """The smooth map under the borders of both axes; robust against wrong ones. Raises `FileError`."""
+    """The smooth map under the borders of both axes; robust against wrong ones. Raises `DeviceError`."""
     for axis, each in found.borders.items():
         if len(each.x) < _FEW:
-            raise FileError(
+            raise DeviceError(
                 f"only {len(each.x)} stripe borders of {axis}s were found, {_FEW} are needed; check that the "
                 f"screen is in the picture, focused, and neither too dark nor clipped"
             )
@@ -132,7 +132,9 @@ def _display_px_per_camera_px(found: Correspondence) -> float:
     """Linear scale in the middle of the seen part, from the decoded positions."""
     seen = found.seen
     if not seen.any():
-        raise FileError("no camera pixel tells the stripes apart; check that the screen is in the picture and focused")
+        raise DeviceError(
+            "no camera pixel tells the stripes apart; check that the screen is in the picture and focused"
+        )
     ys, xs = np.nonzero(seen)
     points = np.stack([xs, ys], 1)[:: max(1, len(xs) // 20000)].astype(np.float64)
     there = found.position[:, points[:, 1].astype(int), points[:, 0].astype(int)].T.astype(np.float64)
@@ -172,7 +174,7 @@ def _homography(found: Correspondence, camera_size: tuple[int, int]) -> Array:
     target = np.stack([x / width - 0.5, (y - height / 2) / width], 1)
     matrix, _ = cv2.findHomography(np.stack([u, v], 1), target, cv2.RANSAC, 0.01)
     if matrix is None or abs(matrix[2, 2]) < 1e-12:
-        raise FileError("the decoded pixels do not lie on one plane of the screen; is more than one screen in view?")
+        raise DeviceError("the decoded pixels do not lie on one plane of the screen; is more than one screen in view?")
     return np.asarray((matrix / matrix[2, 2]).ravel()[:8])
 
 
