@@ -14,7 +14,7 @@ from ispkit.charts.chart import Chart, Region
 from ispkit.core.errors import ParamError
 from ispkit.kpi.locate import locate
 from ispkit.kpi.measure import GROUPS, measure, measure_groups
-from ispkit.kpi.placement import identity
+from ispkit.kpi.placement import Placement, identity
 from ispkit.kpi.view import ChartView, Settings
 from ispkit.ops.encode import srgb_encode
 
@@ -138,6 +138,20 @@ def test_a_region_too_small_to_measure_leaves_the_others_alone(chart):
     assert found["color"].value("color.delta_e00.mean") < 0.2
     assert found["sfr"].value("sfr.mtf50") > 0.2
     assert any(w.startswith("dead_leaves: ") or w.startswith("edge/") for r in found.values() for w in r.warnings)
+
+
+def test_a_chart_that_is_mostly_out_of_the_picture_is_measured_where_it_is_seen(chart, perfect):
+    part = perfect[:, :, 700:]  # the color patches are cut off
+    place = Placement(((1.0, 0.0, -700.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (900, 500))
+    found = measure_groups(part, chart, place)
+    assert found["sfr"].value("sfr.mtf50") == pytest.approx(0.2201, rel=0.02)
+    assert "color" not in found or not found["color"].kpis
+
+
+def test_a_tone_curve_from_a_chart_without_gray_steps_is_refused():
+    edges = build("slanted_edge", height=200, width=300)
+    with pytest.raises(ParamError, match="fewer than 6 gray steps"):
+        measure(srgb_encode(edges.picture), edges, identity((200, 300)), settings=Settings(linearize="chart"))
 
 
 def test_regions_of_the_user_are_enough_for_sharpness(perfect, chart):

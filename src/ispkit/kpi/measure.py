@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ispkit.charts.chart import Chart
-from ispkit.core.errors import ParamError, nearest
+from ispkit.core.errors import ParamError, ShapeError, nearest
 from ispkit.kpi import groups
 from ispkit.kpi.placement import Placement
 from ispkit.kpi.result import Result
@@ -44,7 +44,9 @@ def measure_groups(
         if name not in GROUPS:
             raise ParamError(f"no group of KPIs {name!r}; {nearest(name, GROUPS)}")
     view = ChartView(encoded, chart, place, settings)
-    measured = {name: GROUPS[name](view) for name in GROUPS if name in wanted}
+    if settings.linearize == "chart":
+        _ = view.fitted  # raises where the chart has no gray steps
+    measured = {name: _measured(name, view) for name in GROUPS if name in wanted}
     found = {name: result for name, result in measured.items() if result.kpis or result.warnings}
     if not found:
         kinds = ", ".join(sorted({r.kind for r in chart.regions})) or "none"
@@ -52,6 +54,14 @@ def measure_groups(
     first = next(iter(found))
     found[first] = replace(found[first], warnings=(*place.warnings, *found[first].warnings))
     return found
+
+
+def _measured(name: str, view: ChartView) -> Result:
+    """One group; what cannot be measured at all (its regions are out of the picture, or tiny) becomes a warning."""
+    try:
+        return GROUPS[name](view)
+    except (ShapeError, ParamError) as error:
+        return Result(warnings=(f"{name}: {error}",))
 
 
 def measure(encoded: Tensor, chart: Chart, place: Placement, *, settings: Settings | None = None) -> Result:

@@ -27,6 +27,7 @@ _LEAST_GRAYS = 6
 _LEAST_SIDE = 8
 _MOST_FALL = 0.04  # code values in [0, 1] by which noise and glare may turn gray steps round
 _LEAST_RISE = 0.1
+_REACH = 0.7  # of the brightest step; beyond the curve's end light would be held
 _BLACK_CODE, _WHITE_CODE = 0.5 / 255, 254.5 / 255
 _MARGIN = 40  # chart pixels around a region: what resampling and registration may reach for
 
@@ -100,17 +101,18 @@ class ChartView:
 
     @property
     def doubt(self) -> str | None:
-        """Why the gray steps tell no curve although they are there: they do not brighten as on the chart."""
+        """Why the gray steps tell no curve: they do not brighten as on the chart, or the bright ones are not seen."""
         if self.fitted is None:
             return None
         output = self.fitted.output
         falls = max(abs(f - o) for f, o in zip(self.fitted.fitted, output, strict=True))
-        if falls <= _MOST_FALL and output[-1] - output[0] > _LEAST_RISE:
-            return None
-        return (
-            "the gray steps do not brighten as on the chart (covered, a reflection, or another chart?): no tone is "
-            "measured, and sharpness, texture and contrast take the picture as sRGB"
-        )
+        remedy = "no tone is measured, and sharpness, texture and contrast take the picture as sRGB"
+        if falls > _MOST_FALL or output[-1] - output[0] <= _LEAST_RISE:
+            return f"the gray steps do not brighten as on the chart (covered, or another chart?): {remedy}"
+        brightest = max(luminance(r) for r in self.chart.of_kind("gray") if "linear_srgb" in r.truth)
+        if 10 ** self.fitted.log10_exposure[-1] < _REACH * brightest:
+            return f"the brightest gray steps are not in the picture: {remedy}"
+        return None
 
     def clip_levels(self, region: Region) -> tuple[float, float]:
         """The values of `scene` at and beyond which pixels of a region are clipped in the picture."""
