@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def cli(monkeypatch, capsys):
         return int(code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C reach this process and those it starts: a shell's background jobs are born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def make_frame(domain: Domain, size=(16, 24), batch=2, cfa="RGGB", seed=0, **facts) -> Frame:

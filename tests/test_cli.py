@@ -82,6 +82,7 @@ def test_resume_looks_at_what_stands_there_now(cli, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interruption_stops_the_workers_and_says_so(raws, tmp_path):
     many = tmp_path / "many"
     many.mkdir()

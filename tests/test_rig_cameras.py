@@ -108,6 +108,7 @@ def test_failing_commands_are_one_sentence_each(tmp_path, shots):
     )
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_capture_ends_its_command(tmp_path):
     def press_ctrl_c():
         while not (tmp_path / "begun").exists():
