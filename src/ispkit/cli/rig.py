@@ -244,10 +244,11 @@ def color(
     Examples: `ispkit rig color --measurements screen.csv -o color.json` ·
     `ispkit rig color -c genicam -o color.json`
     """
-    from ispkit.cli.guards import refuse_overwriting
+    from ispkit.cli.guards import check_outputs, refuse_overwriting
     from ispkit.rig.display_color import characterize, emulate, measure, read_measurements
 
     refuse_overwriting(out, table, Path(loop.camera) if loop.camera else None)
+    check_outputs(out)
     if table is not None:
         model = characterize(read_measurements(table))
     else:
