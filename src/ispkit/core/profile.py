@@ -23,7 +23,7 @@ class BlackPoint:
     level_dn: Sites
     """per site of the top-left 2x2, row by row"""
     noise_dn: Sites
-    """standard deviation in time per site"""
+    """standard deviation in time per site; zeros if unknown"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class NoisePoint:
     iso: float
     shot: Rgb
     read: Rgb
+    """0 if the shots could not tell it"""
     method: str
     """"flat_pairs" (photon transfer) or "single_image" (Foi et al. 2008)"""
 
@@ -60,7 +61,7 @@ class LightColor:
     """"D65", "A", "TL84", ... or the file's name"""
     cct_k: float
     neutral: Rgb
-    """the light's white in sensor RGB, largest 1 (as AsShotNeutral)"""
+    """the light's white in sensor RGB, largest 1 (as AsShotNeutral), from flats of this light if there were any"""
     forward_matrix: Matrix
     """white-balanced sensor RGB -> XYZ D50; sends (1, 1, 1) to D50 exactly"""
     color_matrix: Matrix
@@ -68,7 +69,7 @@ class LightColor:
     ccm: Matrix
     """white-balanced sensor RGB -> linear sRGB; rows sum to 1"""
     delta_e00_mean: float
-    """of the 24 patches after the matrix"""
+    """of the 24 patches after the matrix; 0 if unknown, as of an imported tuning file"""
     delta_e00_max: float
 
 
