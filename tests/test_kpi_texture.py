@@ -95,7 +95,7 @@ def test_exposure_and_color_do_not_matter():
 @pytest.mark.slow
 def test_white_noise_leaves_both_acutances_and_a_median_filter_parts_them():
     direct, cross, gaps = [], [], []
-    for seed in range(6):
+    for seed in range(20, 26):  # the noise margin was chosen on charts 0 to 11
         chart = leaves(seed)
         shot, flat = noisy(chart, seed)
         result = measure(shot, chart, flat)
