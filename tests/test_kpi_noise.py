@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ispkit.core.errors import ParamError, ShapeError
-from ispkit.kpi.noise import frame_noise, noise_model_check, pair_variance, patch_noise, remove_gradient
+from ispkit.kpi.noise import frame_noise, noise_model_check, patch_noise, remove_gradient
 
 
 def white(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -86,13 +86,6 @@ def test_few_frames_are_told_and_one_is_refused():
     assert "3 frames are few" in frame_noise(0.5 + 0.01 * white(3, 40, 40)).warnings[0]
     with pytest.raises(ShapeError, match="N of 2 or more"):
         frame_noise(white(1, 40, 40))
-
-
-def test_pairs_forget_the_fixed_pattern():
-    scene = 0.4 + 0.1 * white(120, 120, seed=1)
-    mean, variance = pair_variance(scene + 0.02 * white(120, 120, seed=2), scene + 0.02 * white(120, 120, seed=3))
-    assert mean == pytest.approx(float(scene.mean()), abs=0.001)
-    assert variance == pytest.approx(0.02**2, rel=4 * math.sqrt(2) / 120)
 
 
 def test_the_noise_law_comes_back_from_patches():

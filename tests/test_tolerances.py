@@ -56,7 +56,7 @@ def test_the_first_pattern_that_fits_counts_and_a_file_goes_before_the_defaults(
     a, b = (
         Result((Kpi("sfr.mtf50", v, "cy/px", "higher"), Kpi("sfr.mtf10", v, "cy/px", "higher"))) for v in (0.5, 0.3)
     )
-    assert [c.verdict for c in compare_results(a, b, limits)] == ["same", "worse"]
+    assert [c.verdict for c in compare_results(a, b, (*limits, *DEFAULTS))] == ["same", "worse"]
     assert limits[1] == ("noise.*", Tolerance(2.0))
 
 

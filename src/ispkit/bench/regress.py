@@ -56,16 +56,10 @@ def got_worse(changes: Iterable[ShotChange]) -> bool:
     return any(change.of("worse", "lost") for change in changes)
 
 
-def check_patterns(
-    tolerances: Sequence[tuple[str, Tolerance]],
-    defaults: Sequence[tuple[str, Tolerance]],
-    changes: Iterable[ShotChange],
-    *,
-    where: str | Path,
-) -> None:
+def check_patterns(own: Sequence[tuple[str, Tolerance]], changes: Iterable[ShotChange], *, where: str | Path) -> None:
     """Raise `FileError` if a user's pattern names no KPI that was measured: a misspelt one would judge nothing."""
     names = {c.a.name for shot in changes for c in shot.changes}
-    for pattern, _ in tolerances[: len(tolerances) - len(defaults)]:
+    for pattern, _ in own:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise FileError(f"{where}: no KPI of these shots is called {pattern!r}; {nearest(pattern, names)}")
 

@@ -95,7 +95,7 @@ def worsening(a: Kpi, b: Kpi) -> float:
 
 
 def load_tolerances(path: str | Path) -> tuple[tuple[str, Tolerance], ...]:
-    """A YAML mapping `pattern: absolute` or `pattern: {absolute: .., relative: ..}`, then the defaults.
+    """A YAML mapping `pattern: absolute` or `pattern: {absolute: .., relative: ..}`; put `DEFAULTS` behind it.
 
     Raises `FileError` that names the entry.
     """
@@ -105,7 +105,7 @@ def load_tolerances(path: str | Path) -> tuple[tuple[str, Tolerance], ...]:
         raise FileError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, Mapping):
         raise FileError(f"{path}: tolerances are lines such as 'sfr.mtf50: {{absolute: 0.01, relative: 0.02}}'")
-    return tuple((str(name), _tolerance(path, name, entry)) for name, entry in content.items()) + DEFAULTS
+    return tuple((str(name), _tolerance(path, name, entry)) for name, entry in content.items())
 
 
 def _tolerance(path: str | Path, name: object, entry: Any) -> Tolerance:

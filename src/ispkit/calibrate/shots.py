@@ -26,6 +26,7 @@ from ispkit.core.cfa import CfaPattern
 from ispkit.core.errors import FileError, IspkitError, nearest
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.profile import Rgb, Sites
+from ispkit.io.containers import RAW_SUFFIXES
 from ispkit.io.load import load
 from ispkit.io.sidecar import find_sidecar
 
@@ -35,9 +36,6 @@ OVERRIDES = "shots.yaml"
 Progress = Callable[[str, int, int], None]
 """what is being done, steps done, steps in all"""
 
-_SUFFIXES = re.compile(
-    r"\.(3fr|arw|cr2|cr3|crw|dcr|dng|erf|fff|gpr|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|sr2|srf|srw)", re.I
-)
 _WORDS: dict[Kind, str] = {
     "psf": r"psf|noisechart",
     "dark": r"dark|black|bias",
@@ -154,7 +152,7 @@ def take_inventory(folder: str | Path, progress: Progress | None = None) -> Inve
 def raw_files(root: Path) -> list[Path]:
     """RAW files of a folder and its subfolders, and dumps that have a sidecar, by name."""
     found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return sorted(p for p in found if _SUFFIXES.fullmatch(p.suffix) or (p.suffix != ".yaml" and find_sidecar(p)))
+    return sorted(p for p in found if RAW_SUFFIXES.fullmatch(p.suffix) or (p.suffix != ".yaml" and find_sidecar(p)))
 
 
 def _name(root: Path, path: Path) -> str:

@@ -67,16 +67,17 @@ def regress(
     refuse_overwriting(page, Path(a), Path(b), tolerances, Path(sensor) if sensor else None)
     check_outputs(page)
     first, second = load_tuning(a), load_tuning(b)
-    limits = load_tolerances(tolerances) if tolerances else DEFAULTS
+    own = load_tolerances(tolerances) if tolerances else ()
     wanted = [build(name.strip(), **({"markers": True} if name.strip() != "lab" else {})) for name in charts.split(",")]
     if shots is not None:
         taken = shots_in(shots, wanted[0])
     else:
         camera = load_sensor(sensor) if sensor else first.sensor(wanted[0].size) or Sensor()
         taken = simulated_shots(wanted, camera, isos=_numbers("--iso", iso), cct_k=cct_k, seed=seed)
-    changes = run(_with_progress(taken, as_json), first, second, settings=Settings(px_per_degree), tolerances=limits)
+    wanted_settings, limits = Settings(px_per_degree), (*own, *DEFAULTS)
+    changes = run(_with_progress(taken, as_json), first, second, settings=wanted_settings, tolerances=limits)
     if tolerances is not None:
-        check_patterns(limits, DEFAULTS, changes, where=tolerances)
+        check_patterns(own, changes, where=tolerances)
     worse = got_worse(changes)
     written = page if worse or out else None
     if written is not None:

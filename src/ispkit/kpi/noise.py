@@ -189,14 +189,6 @@ def frame_noise(frames: Tensor, *, limits: tuple[float, float] | None = (0.0, 1.
     return FrameNoise(count, float(level.mean()), temporal, math.sqrt(max(fixed, 0.0)), tuple(warnings))
 
 
-def pair_variance(first: Tensor, second: Tensor) -> tuple[float, float]:
-    """Mean and temporal variance of two shots of the same patch, (H, W): half the variance of the difference."""
-    a, b = _planes(first), _planes(second)
-    if a.shape != b.shape:
-        raise ShapeError(f"two shots of one patch have one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
-    return float((a + b).mean() / 2), float((a - b).var() / 2)
-
-
 def noise_model_check(
     mean: Sequence[float], variance: Sequence[float], *, profile: tuple[float, float] | None = None
 ) -> NoiseModelCheck:
