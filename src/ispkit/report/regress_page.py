@@ -15,7 +15,7 @@ from ispkit.report.page import Section, image, row, warnings, write_report
 from ispkit.report.page import table as html_table
 
 _CLASSES = {"worse": "bad", "lost": "bad", "better": "good"}
-_SHOWN_WIDTH = 365
+_SHOWN_WIDTH = 355  # three beside each other
 
 
 def write_regress_page(path: str | Path, changes: Sequence[ShotChange], *, a: str, b: str) -> None:
