@@ -10,9 +10,11 @@ ROOT = Path(__file__).parents[1] / "src" / "ispkit"
 LAYERS = [
     {"core"},
     {"ops"},
-    {"io", "metrics", "sensor", "charts"},
+    {"io", "metrics", "nets", "sensor", "charts"},
     {"isp", "kpi"},
     {"data", "doctor", "calibrate", "rig"},
+    {"perceive"},
+    {"tune"},
     {"bench"},
     {"report"},
     {"cli"},

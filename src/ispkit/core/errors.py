@@ -30,6 +30,10 @@ class ShapeError(IspkitError, ValueError):
     """A tensor or a picture has the wrong shape or size."""
 
 
+class BlackBoxError(IspkitError, RuntimeError):
+    """A program or device that renders pictures failed: exit code, time-out, garbage, half a picture, another size."""
+
+
 class MissingExtraError(IspkitError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -1,0 +1,1 @@
+"""Black boxes behind the one contract: programs, services, libraries and Python functions."""

@@ -1,0 +1,1 @@
+"""Tasks on pictures: detectors with their losses and their evaluation."""

@@ -1,0 +1,1 @@
+"""Search over the knobs of any ISP: problems, objectives, methods, and the study that runs them."""
