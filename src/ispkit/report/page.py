@@ -26,19 +26,23 @@ class Section:
     body: str
 
 
-def write_report(path: str | Path, title: str, lead: str, sections: Sequence[Section]) -> None:
-    """Write a page of sections, whole or not at all. `title` and `lead` are plain text. Raises `FileError`."""
+def write_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], *, extra: str = "") -> None:
+    """Write a page of sections, whole or not at all. `title` and `lead` are plain text. Raises `FileError`.
+
+    `extra` names a pair of files of this folder, EXTRA.css and EXTRA.js, for what moves on the page.
+    """
     anchors = [f"s{i}" for i in range(len(sections))]
     links = "".join(f'<a href="#{a}">{escape(s.heading)}</a>' for a, s in zip(anchors, sections, strict=True))
     parts = "".join(
         f'<section id="{a}"><h2>{escape(s.heading)}</h2>{s.body}</section>'
         for a, s in zip(anchors, sections, strict=True)
     )
-    style = files("ispkit.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = _part("page.css") + (_part(f"{extra}.css") if extra else "")
+    script = f"<script>{_part(f'{extra}.js')}</script>" if extra else ""
     html = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style>'
-        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav>{links}</nav>{parts}</html>'
+        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav>{links}</nav>{parts}{script}</html>'
     )
     write_bytes(path, html.encode())
 
@@ -71,18 +75,19 @@ def warnings(lines: Iterable[str]) -> str:
 
 def image(codes: NDArray[np.uint8], caption: str, *, width: int | None = None, pixelated: bool = False) -> str:
     """A figure of 8-bit pixels (H, W) or (H, W, 3), `width` CSS pixels wide."""
+    size = f' width="{width}"' if width else ""
+    kind = ' class="pixels"' if pixelated else ""
+    text = escape(caption)
+    return f'<figure><img alt="{text}"{kind}{size} src="{data_url(codes)}"><figcaption>{text}</figcaption></figure>'
+
+
+def data_url(codes: NDArray[np.uint8]) -> str:
+    """8-bit pixels (H, W) or (H, W, 3) as a PNG inside a URL."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(codes).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    size = f' width="{width}"' if width else ""
-    kind = ' class="pixels"' if pixelated else ""
-    text = escape(caption)
-    return (
-        f'<figure><img alt="{text}"{kind}{size} src="data:image/png;base64,{data}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def row(*parts: str) -> str:
@@ -92,3 +97,7 @@ def row(*parts: str) -> str:
 
 def _align(value: Any) -> str:
     return ' class="number"' if isinstance(value, int | float) or value is None else ""
+
+
+def _part(name: str) -> str:
+    return files("ispkit.report").joinpath(name).read_text(encoding="utf-8")
