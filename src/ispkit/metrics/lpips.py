@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ispkit.core.errors import FileError, MissingExtraError, ParamError, nearest
+from ispkit.core.errors import FileError, ParamError, nearest
+from ispkit.core.weights import read_weights
 from ispkit.metrics.backbones import FEATURES, backbone
 from ispkit.metrics.base import check_pair, check_size, full_precision
 
@@ -86,37 +86,6 @@ def lpips(picture: Tensor, reference: Tensor, *, data_range: float, model: Lpips
     return result
 
 
-def read_weights(path: str | Path, what: str) -> Mapping[str, Tensor]:
-    """The tensors of a .pth or .safetensors file, on the CPU; `what` names them in the error message."""
-    file = Path(path)
-    if not file.is_file():
-        raise FileError(f"{file}: no such file; it should hold {what}: download it and pass its path")
-    try:
-        weights = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise FileError(f"{file}: not a file of plain weights, which should hold {what}: {_brief(error)}") from None
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise FileError(f"{file}: holds no dictionary of tensors; it should hold {what}")
-    return weights
-
-
-def _read_torch(file: Path) -> Mapping[str, Tensor]:
-    return cast(Mapping[str, Tensor], torch.load(file, map_location="cpu", weights_only=True))
-
-
-def _read_safetensors(file: Path) -> Mapping[str, Tensor]:
-    try:
-        from safetensors import SafetensorError  # type: ignore[import-not-found, unused-ignore]
-        from safetensors.torch import load_file  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise MissingExtraError(f"{file}: reading .safetensors needs the package safetensors; pip install it") from None
-    try:
-        weights: Mapping[str, Tensor] = load_file(file)
-        return weights
-    except SafetensorError as error:
-        raise ValueError(str(error)) from None
-
-
 def _fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Copy the weights that the module has; others (the classifier) are left. Raises `FileError`."""
     for key, own in module.state_dict().items():
@@ -137,7 +106,3 @@ def _unit(x: Tensor) -> Tensor:
     squared = x.square().sum(1, keepdim=True)
     positive = squared > 0
     return x / (torch.where(positive, squared, 1.0).sqrt() + 1e-10) * positive
-
-
-def _brief(error: Exception) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

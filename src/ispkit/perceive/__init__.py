@@ -1,1 +1,6 @@
-"""Tasks on pictures: detectors with their losses and their evaluation."""
+"""Networks that look at pictures, frozen: what they find, how well, and a loss to tune an ISP by."""
+
+from ispkit.data.boxes import Boxes
+from ispkit.perceive.detector import FrozenDetector
+
+__all__ = ["Boxes", "FrozenDetector"]
