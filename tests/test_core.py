@@ -160,3 +160,14 @@ def test_declarations_are_checked():
         Param(default=3, low=0, high=2)
     with pytest.raises(ParamError, match="selects no knob"):
         SPACE.select("c.*")
+
+
+def test_a_knob_without_its_switch_counts_as_acting():
+    space = ParamSpace(
+        {
+            "denoise.method": Choice(default="off", options=("off", "nlm"), doc=""),
+            "denoise.radius": Param(default=1.0, low=0.5, high=3.0, when=("method", ("nlm",)), doc=""),
+        }
+    )
+    assert not bool(space.active({})["denoise.radius"])
+    assert bool(space.select("denoise.radius").active({})["denoise.radius"])

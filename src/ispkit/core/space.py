@@ -86,14 +86,17 @@ class ParamSpace(Mapping[str, Knob]):
                 raise ParamError(f"{lower}={pair[0]} exceeds {higher}={pair[1]}; keep {lower} <= {higher}")
 
     def active(self, values: Values) -> dict[str, Tensor]:
-        """Which knobs act under `values`: boolean scalars or (B,) masks, by the declared conditions."""
+        """Which knobs act under `values`: boolean scalars or (B,) masks, by the declared conditions.
+
+        A knob whose switch is not in this space (it was left out by `select`) counts as acting.
+        """
         masks: dict[str, Tensor] = {}
         for name, knob in self.items():
             masks[name] = torch.tensor(True)
             if knob.when is None:
                 continue
             sibling = f"{name.rsplit('.', 1)[0]}.{knob.when[0]}"
-            choice = self[sibling]
+            choice = self[sibling] if sibling in self else None
             if isinstance(choice, Choice):
                 index = choice.index(values.get(sibling, choice.default))
                 allowed = torch.tensor([o in knob.when[1] for o in choice.options])

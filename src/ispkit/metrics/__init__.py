@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from ispkit.metrics import color, fidelity, lpips, niqe, perceptual, scielab
+from ispkit.metrics import color, fidelity, lpips, niqe, nlpd, perceptual, scielab
 from ispkit.metrics.base import Metric
 
 _ALL = (
@@ -78,6 +78,14 @@ _ALL = (
         function=perceptual.gmsd,
         higher_is_better=False,
         doc="gradient magnitude similarity deviation (Xue 2014)",
+    ),
+    Metric(
+        name="nlpd",
+        title="NLPD",
+        function=nlpd.nlpd,
+        high=math.inf,
+        higher_is_better=False,
+        doc="normalized Laplacian pyramid distance (Laparra 2016)",
     ),
     Metric(
         name="lpips",

@@ -80,7 +80,7 @@ class Sensitivity:
         kept = [n for n in space if n not in dead]
         if not kept:
             raise ParamError("no knob changes any picture; does the black box read the values it is given?")
-        return space.select(*(_literal(n) for n in kept))
+        return space.select(*(literal_pattern(n) for n in kept))
 
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before a search."""
@@ -181,6 +181,6 @@ def _condition(knob: Knob) -> str:
     return "" if knob.when is None else f"acts only if {knob.when[0]} is {' or '.join(knob.when[1])}"
 
 
-def _literal(name: str) -> str:
+def literal_pattern(name: str) -> str:
     """A knob's name as a shell pattern that fits nothing else."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)

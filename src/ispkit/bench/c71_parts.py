@@ -1,0 +1,148 @@
+"""What the experiments on c71 share: scenes, the five KPIs relative to the frozen baseline, and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ispkit.charts.catalog import build
+from ispkit.core.param import Value, Values
+from ispkit.data.project_pictures import project_pictures
+from ispkit.data.scenes import Scene
+from ispkit.data.tuning_sets import Shooting, chart_scenes, from_pictures, read_pictures, split
+from ispkit.isp.c71 import read_baseline
+from ispkit.isp.pipeline import ISP
+from ispkit.perceive.evaluate import Interval, mean_interval
+from ispkit.sensor.catalog import load_sensor
+from ispkit.sensor.model import Sensor
+from ispkit.tune.contracts import Problem
+from ispkit.tune.objectives.table3 import TOLERANCES, Table3, table3
+from ispkit.tune.plan import Hooks, Plan
+from ispkit.tune.problem import PictureProblem, as_picture
+from ispkit.tune.result import Result
+from ispkit.tune.study import tune
+
+SENSOR, BLUR_PX = "sidd-google-pixel", 0.45
+"""what the baseline was calibrated for: the phone's colors and noise, and the blur of a lens, which it leaves out"""
+KPIS = ("perceptual", "detail", "color", "zipper", "moire")
+
+
+@dataclass(frozen=True, kw_only=True)
+class C71Bench:
+    """Settings of the experiments on c71."""
+
+    pictures: tuple[str, ...] = ()
+    """folders of finished pictures; none: the toolkit's own"""
+    gains: tuple[float, ...] = (1.0, 16.0)
+    crop: tuple[int, int] = (128, 128)
+    budget: int = 300
+    seed: int = 0
+    method: str = "auto"
+    sensor: str = SENSOR
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def camera(self) -> Sensor:
+        """The sensor that takes the shots."""
+        own = load_sensor(self.sensor)
+        return replace(own, blur_px=BLUR_PX) if self.sensor == SENSOR else own
+
+    @property
+    def data(self) -> str:
+        """What the pictures are, for a table."""
+        where = " + ".join(Path(p).name for p in self.pictures) or "pictures made by the toolkit"
+        return f"{where}: windows of {self.crop[0]}x{self.crop[1]}, half of the pictures held out; {self.sensor}"
+
+
+def natural_scenes(bench: C71Bench, gain: float) -> tuple[list[Scene], list[Scene]]:
+    """RAW injection: simulated shots to tune on and held out, split by picture; each side gets a color chart."""
+    found: dict[str, Tensor] = {}
+    for folder in bench.pictures:
+        found |= read_pictures(folder)
+    pictures = found or project_pictures(16, (256, 256), seed=bench.seed)
+    sensor = bench.camera()
+    shooting = Shooting((gain,), crop=bench.crop, seed=bench.seed)
+    tuned, held = split(from_pictures(pictures, sensor, shooting), 0.5)
+    chart = build("colorchecker", height=160, width=240)
+    colors = [
+        chart_scenes({f"colorchecker-{side}": chart}, sensor, Shooting((gain,), seed=bench.seed + 1 + side))
+        for side in range(2)
+    ]
+    return [*tuned, *colors[0]], [*held, *colors[1]]
+
+
+def baseline() -> dict[str, Value]:
+    """The frozen expert setting of c71."""
+    return {name: float(code) for name, code in read_baseline().values.items()}
+
+
+def random_start(isp: ISP, seed: int) -> dict[str, Value]:
+    """A setting drawn uniformly from the whole space, as the paper's searches start."""
+    drawn = torch.rand(isp.space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return isp.space.from_vector(drawn)
+
+
+def kpi_table(isp: ISP, scenes: Sequence[Scene], values: Values) -> dict[str, list[float]]:
+    """KPI -> one number a scene, of the 8-bit pictures that the ISP gives."""
+    problem = PictureProblem(isp, scenes, Table3())
+    everywhere = tuple(range(len(scenes)))
+    rendered = problem.render(values, everywhere)
+    found = [table3(as_picture(codes), scene) for codes, scene in zip(rendered, scenes, strict=True)]
+    return {name: [f[name] for f in found] for name in KPIS}
+
+
+def relative_kpis(reference: Mapping[str, Sequence[float]]) -> Table3:
+    """The objective: the mean square of the five KPIs, each in units of the baseline's mean on the same scenes."""
+    scale = {name: float(np.mean(values)) for name, values in reference.items()}
+
+    def values(picture: Tensor, scene: Scene) -> dict[str, float]:
+        return {name: value / scale[name] * TOLERANCES[name] for name, value in table3(picture, scene).items()}
+
+    return Table3(name="kpi:table3 / baseline", values=values)
+
+
+def search(problem: Problem, held: Problem | None, folder: Path, bench: C71Bench, hooks: Hooks | None = None) -> Result:
+    """Tune with the method and the budget of the experiment; goes on where an earlier call was stopped."""
+    plan = Plan(method=bench.method, budget=bench.budget, seed=bench.seed, options=bench.options, noisy=False)
+    return tune(problem, folder, plan, held_out=held, hooks=hooks)
+
+
+@dataclass(frozen=True)
+class KpiChange:
+    """One KPI of two settings on the same scenes."""
+
+    kpi: str
+    old: float
+    new: float
+    change: Interval
+    """paired bootstrap of the mean difference"""
+
+    def row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        return {
+            "KPI": self.kpi,
+            "baseline": self.old,
+            "tuned": self.new,
+            "change": f"{100 * (self.new / self.old - 1):+.1f} %",
+            "95 % of the difference": f"[{self.change.low:+.3g}, {self.change.high:+.3g}]",
+        }
+
+
+def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]], *, seed: int) -> list[KpiChange]:
+    """KPI by KPI, over the same scenes."""
+    changes = []
+    for name in KPIS:
+        differences = [b - a for a, b in zip(old[name], new[name], strict=True)]
+        interval = mean_interval(differences, seed=seed)
+        changes.append(KpiChange(name, float(np.mean(old[name])), float(np.mean(new[name])), interval))
+    return changes
+
+
+def relative_gain(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]]) -> float:
+    """How much lower the five KPIs are in the mean, as a share of the old ones; one number for an experiment."""
+    return float(np.mean([1 - np.mean(new[n]) / np.mean(old[n]) for n in KPIS]))
