@@ -1,4 +1,4 @@
-"""`ispkit demo`: see RAW files developed, the shortest way."""
+"""`ispkit demo`: see RAW files developed and an ISP tuned, the shortest way."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ LOOKS: dict[str, list[str]] = {"neutral": [], "camera-like": ["exposure.auto=log
 def demo(
     raws: Annotated[list[Path] | None, typer.Argument(metavar="[RAW...]", help="Your own RAW files.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("demo_out"),
+    tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Then tune an ISP, in under three minutes.")] = True,
 ) -> None:
-    """Develop RAW files in two looks and write a page that compares them.
+    """Develop RAW files in two looks, write a page that compares them, then tune a black-box ISP for low light.
 
     Without files it takes the samples beside the checkout, or makes RAW files with a simulated camera.
 
@@ -47,6 +48,10 @@ def demo(
     if refused == len(samples):
         raise FileError("no picture was made; the lines above say why")
     console.print(f"\nThe pictures and a comparison page for each file are in {out.resolve()}", markup=False)
+    if tune:
+        from ispkit.cli.demo_tuning import tune_demo
+
+        tune_demo(out / "tuning", console)
     if refused:
         raise typer.Exit(2)
 
