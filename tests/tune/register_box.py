@@ -120,7 +120,9 @@ class RegisterBox:
         chroma = x - luma
         false = (chroma.abs().amax(1, keepdim=True) < 0.2 * v["color.threshold"]).float()
         keep = 1 - v["color.strength"] * false
-        keep = keep * torch.where(luma < 0.3 * v["color.dark"], luma / max(0.3 * v["color.dark"], 1e-3), 1.0).clamp(0, 1)
+        keep = keep * torch.where(luma < 0.3 * v["color.dark"], luma / max(0.3 * v["color.dark"], 1e-3), 1.0).clamp(
+            0, 1
+        )
         return luma + chroma * keep * 2 * v["color.saturation"]
 
     @staticmethod

@@ -39,6 +39,7 @@ class Entrant:
 ENTRANTS: dict[str, Entrant] = {
     "auto": Entrant("auto"),
     "cma": Entrant("cma", {"popsize": 12}),
+    "cma.3": Entrant("cma", {"popsize": 12, "sigma": 0.3}),
     "cma30": Entrant("cma", {"popsize": 30}),
     "cma-lr": Entrant("cma", {"popsize": 12, "lr_adapt": True}),
     "turbo": Entrant("turbo"),

@@ -69,10 +69,10 @@ SIZES: dict[str, TonemapBench] = {
         shrink=2,
         renders=1000,
         hidden=3,
-        anchored=6,
+        anchored=3,
         proxy=ProxyConfig(
-            train=TrainConfig(steps=1200, batch=16, patch=64, learning_rate=5e-3, held_out=0.05),
-            descend=DescendConfig(starts=3, iterations=40, learning_rate=0.1),
+            train=TrainConfig(steps=4000, batch=16, patch=64, learning_rate=5e-3, held_out=0.05),
+            descend=DescendConfig(starts=8, iterations=40, learning_rate=0.1),
         ),
     ),
     "paper": TonemapBench(side=512, shrink=1, renders=10_000, hidden=3, anchored=6, proxy=PRESETS["paper"]),

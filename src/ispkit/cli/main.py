@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ispkit.cli.bench import bench
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
 from ispkit.cli.compare import compare
@@ -22,6 +23,8 @@ from ispkit.cli.render import render
 from ispkit.cli.rig import rig
 from ispkit.cli.simulate import simulate
 from ispkit.cli.stages import stages
+from ispkit.cli.study import study
+from ispkit.cli.tune import tune
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -40,9 +43,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate):
+for command in (render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study):
     app.command()(command)
 app.add_typer(rig, name="rig")
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

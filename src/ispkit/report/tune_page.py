@@ -14,8 +14,9 @@ from ispkit.report.moving import picture_store, range_bar, wipe
 from ispkit.report.page import Section, cell, row, table, warnings, write_report
 from ispkit.report.tune_plots import convergence, front, sensitivity_map
 from ispkit.report.tune_trials import TrialRow, read_trials, shown_pictures
+from ispkit.report.tune_unfinished import result_so_far
 from ispkit.tune.artifacts import ArtifactStore
-from ispkit.tune.result import Candidate, KnobChange, Result, read_result
+from ispkit.tune.result import Candidate, KnobChange, Result
 from ispkit.tune.run_folder import RunFolder, read_json
 from ispkit.tune.sensitivity import Sensitivity
 
@@ -25,12 +26,12 @@ _SMALLEST_SHOWN = 2  # a picture is enlarged by whole factors
 
 
 def write_tune_page(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
-    """Write the report of a finished study, `report.html` in its folder unless `path` names another; where it is.
+    """Write the report of a study, `report.html` in its folder unless `path` names another; where it is.
 
-    Raises `FileError` if the folder holds no result.
+    Of a study without a result it shows what the trials say so far. Raises `FileError` if there is none.
     """
     room = RunFolder(folder)
-    result = read_result(room.path)
+    result = result_so_far(room.path)
     trials = read_trials(room)
     pictures = shown_pictures(room, trials)
     where = Path(path) if path is not None else room.path / "report.html"
@@ -46,15 +47,20 @@ def _sections(
     proxy = room.path / "proxy.json"
     several = front(result, trials, pictures)
     return [
-        Section("Result", _verdict(result) + warnings(result.warnings)),
+        Section("Result", _wide(_verdict(result)) + warnings(result.warnings)),
         *([Section("Pictures", _wipes(room, result))] if _pairs(room, result) else []),
         Section("Convergence", convergence(result, trials, pictures) + picture_store(pictures)),
         *([Section("Pareto front", several)] if several else []),
-        Section("Knobs", _knobs(result.knobs)),
-        *([Section("Sensitivity", sensitivity_map(effects))] if effects is not None else []),
+        Section("Knobs", _wide(_knobs(result.knobs))),
+        *([Section("Sensitivity", _wide(sensitivity_map(effects)))] if effects is not None else []),
         *([Section("Proxy", _facts(read_json(proxy)))] if proxy.is_file() else []),
-        Section("Cost", _cost(result) + _made_by(room)),
+        Section("Cost", _wide(_cost(result) + _made_by(room))),
     ]
+
+
+def _wide(html: str) -> str:
+    """Scrolls by itself where the window is narrower, so that the page does not."""
+    return f'<div style="overflow-x:auto">{html}</div>'
 
 
 def _verdict(result: Result) -> str:

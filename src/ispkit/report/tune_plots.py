@@ -7,11 +7,16 @@ from html import escape
 
 from ispkit.report.moving import Dot, Kind, heat_table, pane, scatter
 from ispkit.report.page import row, warnings
-from ispkit.report.tune_trials import TrialRow, running_best
+from ispkit.report.tune_trials import TrialRow, non_dominated, running_best
 from ispkit.tune.result import Result
 from ispkit.tune.sensitivity import Sensitivity
 
 _HINT = "Click a point to see what it renders."
+_FRONTS = 3
+_FRONT_KEY = (
+    '<p class="key"><b class="old">● expert</b> · <b class="new">● no other trial is better in all objectives</b>; '
+    "lower is better on every axis. <code>ispkit study RUN --trial N --export FILE</code> writes any of them.</p>"
+)
 
 
 def convergence(result: Result, trials: Sequence[TrialRow], pictures: Container[str]) -> str:
@@ -35,14 +40,22 @@ def convergence(result: Result, trials: Sequence[TrialRow], pictures: Container[
 
 
 def front(result: Result, trials: Sequence[TrialRow], pictures: Container[str]) -> str:
-    """The first two objectives of every trial against each other; empty text if there is one objective only."""
+    """The first objective of every trial against each other one; empty text if there is one objective only.
+
+    What no trial beats in all objectives is marked, whatever the method minimized.
+    """
     if len(result.objectives) < 2:
         return ""
-    a, b = result.objectives[:2]
-    good = {c.trial for c in result.front}
-    dots = [_dot(t, t.scores[a], t.scores[b], good, pictures) for t in trials if {a, b} <= set(t.scores)]
-    line = sorted((c.scores[a], c.scores[b]) for c in result.front) if len(result.front) > 1 else []
-    return row(scatter(dots, labels=(a, b), pane="at-front", line=line), pane("at-front", _HINT))
+    first, *others = result.objectives
+    good = {c.trial for c in result.front} if len(result.front) > 1 else non_dominated(trials, result.objectives)
+    parts = []
+    for k, other in enumerate(others[:_FRONTS]):
+        at = {t.number: (t.scores[first], t.scores[other]) for t in trials if {first, other} <= set(t.scores)}
+        dots = [_dot(t, *at[t.number], good, pictures) for t in trials if t.number in at]
+        line = sorted(at[n] for n in good if n in at) if len(result.objectives) == 2 and len(good) > 1 else []
+        name = f"at-front-{k}"
+        parts.append(row(scatter(dots, labels=(first, other), pane=name, line=line), pane(name, _HINT)))
+    return _FRONT_KEY + "".join(parts)
 
 
 def sensitivity_map(found: Sensitivity) -> str:

@@ -32,6 +32,8 @@ class TrialRow:
     origin: str = ""
     picture: str = ""
     """digest of its first picture"""
+    violation: float = 0.0
+    """how far constraints are missed"""
 
 
 def read_trials(room: RunFolder) -> list[TrialRow]:
@@ -40,10 +42,12 @@ def read_trials(room: RunFolder) -> list[TrialRow]:
     rows = {}
     for event in room.events("complete", "known", "pruned", "failed"):
         number = int(event["trial"])
-        picture, origin = kept.get(number, ("", ""))
+        picture, origin, violation = kept.get(number, ("", "", 0.0))
         scores = {n: float(v) for n, v in event.get("scores", {}).items() if v is not None}
         reason = str(event.get("reason", ""))
-        rows[number] = TrialRow(number, event["event"], float(event["spent"]), scores, reason, origin, picture)
+        rows[number] = TrialRow(
+            number, event["event"], float(event["spent"]), scores, reason, origin, picture, violation
+        )
     return list(rows.values())
 
 
@@ -58,19 +62,32 @@ def running_best(rows: Sequence[TrialRow], objective: str) -> list[TrialRow]:
     return found
 
 
+def non_dominated(rows: Sequence[TrialRow], objectives: Sequence[str]) -> set[int]:
+    """Numbers of the measured trials that none of the others beats in all objectives; feasible ones where any is."""
+    measured = [r for r in rows if r.state in ("complete", "known") and set(objectives) <= set(r.scores)]
+    least = min((r.violation for r in measured), default=0.0)
+    kept = [r for r in measured if r.violation == least]
+    scores = np.array([[r.scores[n] for n in objectives] for r in kept]).reshape(len(kept), len(objectives))
+    beaten = [bool(np.any((scores <= own).all(1) & (scores < own).any(1))) for own in scores]
+    return {r.number for r, out in zip(kept, beaten, strict=True) if not out}
+
+
 def shown_pictures(room: RunFolder, rows: Sequence[TrialRow]) -> dict[str, NDArray[np.uint8]]:
     """Digest -> picture of the trials that a reader wants to see: all if few, else improvements and a spread."""
     with_picture = [r for r in rows if r.picture and r.state == "complete"]
     if len(with_picture) > _SHOWN:
         objectives = {name for r in with_picture for name in r.scores}
         better = [r for name in objectives for r in running_best(with_picture, name)]
+        front = non_dominated(with_picture, sorted(objectives))
+        better += [r for r in with_picture if r.number in front]
         step = max(1, 2 * len(with_picture) // _SHOWN)
-        with_picture = [*better[-_SHOWN // 2 :], *with_picture[::step]]
+        with_picture = [*better[-_SHOWN:], *with_picture[::step]]
     digests = dict.fromkeys(r.picture for r in with_picture)
     return {d: _small(room.store.picture(d)) for d in digests if room.store.picture_path(d).is_file()}
 
 
-def _kept(room: RunFolder) -> dict[int, tuple[str, str]]:
+def _kept(room: RunFolder) -> dict[int, tuple[str, str, float]]:
+    """Trial -> digest of its first picture, where it came from, how far it misses constraints."""
     try:
         study = read_study(room.path)
     except FileError:  # a study in a server's database
@@ -79,7 +96,8 @@ def _kept(room: RunFolder) -> dict[int, tuple[str, str]]:
     for trial in study.get_trials(deepcopy=False):
         record = record_of(trial)
         picture = record.rendered[0] if record is not None and record.rendered else ""
-        found[trial.number] = (picture, str(trial.user_attrs.get(ORIGIN, "")))
+        violation = record.violation if record is not None else 0.0
+        found[trial.number] = (picture, str(trial.user_attrs.get(ORIGIN, "")), violation)
     return found
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any
 
-from ispkit.core.errors import ParamError
-from ispkit.tune.contracts import Problem
+import numpy as np
+import yaml
+
+from ispkit.core.errors import FileError, ParamError
+from ispkit.tune.contracts import Problem, SearchSetup
 from ispkit.tune.lock import LockedProblem
+from ispkit.tune.methods import method_of
+from ispkit.tune.opening import read_study
 from ispkit.tune.plan import Hooks, Plan
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.result import Result, write_result
 from ispkit.tune.run_folder import RunFolder, read_json, write_json
+from ispkit.tune.sampler import SearcherSampler
 from ispkit.tune.sensitivity import Progress, Sensitivity, literal_pattern, sensitivity
-from ispkit.tune.spec import TuneSpec, build
+from ispkit.tune.spec import TuneSpec, build, from_dict, to_dict
 from ispkit.tune.study import tune
 
 _PROBED_SHARE = 0.2  # of the budget that the probes may cost
+_STUDIED = ("isp", "data", "held_out", "start", "objective", "constraints", "anchors", "register", "lock", "unlock")
+"""fields of a spec that may not change within one folder"""
 
 
 @dataclass(frozen=True)
@@ -32,33 +41,93 @@ class JobHooks:
 
 
 def run_job(
-    spec: TuneSpec, folder: str | os.PathLike[str], *, probe: bool = True, hooks: JobHooks | None = None
+    spec: TuneSpec,
+    folder: str | os.PathLike[str],
+    *,
+    probe: bool = True,
+    warm_start: Sequence[str] = (),
+    hooks: JobHooks | None = None,
 ) -> tuple[Result, PictureProblem]:
     """Tune what `spec` describes, in a folder that can be gone on with; the result, and the problem it was found on.
 
     With `probe` each knob is first turned alone (`sensitivity`), on as many pictures as a fifth of the budget pays for:
-    knobs that change nothing are locked, and what it cost is taken off the budget. Raises what `build` and `tune` do.
+    knobs that change nothing are locked, and what it cost is taken off the budget. A folder that was begun with probes
+    or without stays so. `warm_start` names earlier run folders. Raises what `build` and `tune` do, `ParamError` for a
+    folder that holds another study; all that is wrong with the spec is found before the first render.
     """
     hooks = hooks or JobHooks()
+    room = RunFolder(folder)
+    _check_folder(room, spec)
+    for earlier in warm_start:
+        read_study(earlier)
+    method_of(spec.method)
     problem, held = build(spec)
-    plan = spec.plan()
-    LockedProblem(problem, plan.lock, plan.unlock)  # a wrong pattern is an error before anything is rendered
-    found = _probed(problem, plan, RunFolder(folder), hooks) if probe else None
+    plan = replace(spec.plan(), warm_start=tuple(warm_start))
+    _check_plan(problem, plan, hooks.study)
+    found = _probed(problem, plan, room, hooks) if _to_probe(room, probe=probe) else None
     if found is not None:
         dead = tuple(n for n in found.names("dead") if n in problem.space)
         left = plan.budget - found.megapixels / problem.megapixels
         plan = replace(plan, lock=(*plan.lock, *map(literal_pattern, dead)), budget=max(1.0, left))
     source = partial(tuned_problem, spec) if plan.workers > 1 or plan.trial_timeout_s is not None else problem
     result = tune(source, folder, plan, held_out=held, hooks=hooks.study)
+    _keep_fidelity(result, room)
     if found is not None:
         result = _with_probes(result, found, problem)
         write_result(result)
     return result, problem
 
 
+def spec_of(folder: str | os.PathLike[str]) -> TuneSpec:
+    """The job that a run folder was made by. Raises `FileError` for a folder that holds none."""
+    room = RunFolder(folder)
+    spec = _kept_spec(room)
+    if not spec:
+        raise FileError(f"{room.spec}: made by a program, not by `ispkit tune`; only the program can build its problem")
+    return from_dict(spec)
+
+
 def tuned_problem(spec: TuneSpec) -> PictureProblem:
     """The problem of a spec, as each worker process builds it."""
     return build(spec)[0]
+
+
+def _kept_spec(room: RunFolder) -> dict[str, Any]:
+    """As study.yaml holds it; empty for a study of a program. Raises `FileError`."""
+    try:
+        facts = yaml.safe_load(room.spec.read_text(encoding="utf-8"))
+        return dict(facts["plan"]["spec"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"{room.spec}: cannot be read ({reason}); is {room.path} the folder of a study?") from error
+
+
+def _check_folder(room: RunFolder, spec: TuneSpec) -> None:
+    """Raise `ParamError` if the folder holds a study of something else, `FileError` if it is no folder."""
+    if room.path.exists() and not room.path.is_dir():
+        raise FileError(f"{room.path} is a file; name a folder for the study")
+    if not room.spec.is_file():
+        return
+    old, new = _kept_spec(room), to_dict(spec)
+    other = [name for name in _STUDIED if old.get(name) != new.get(name)]
+    if old and other:
+        raise ParamError(
+            f"{room.path} holds a study with another {', '.join(other)}; take another folder "
+            f"(--warm-start {room.path} begins with what that one found)"
+        )
+
+
+def _check_plan(problem: PictureProblem, plan: Plan, hooks: Hooks) -> None:
+    """Raise `ParamError` for a wrong pattern, method or option of it, before anything is rendered."""
+    locked = LockedProblem(problem, plan.lock, plan.unlock)
+    if hooks.sampler is None:
+        start = np.full(len(locked.space), 0.5)
+        method_of(plan.method)(SearchSetup(locked.space, start, int(plan.budget), plan.seed, locked, plan.options))
+
+
+def _to_probe(room: RunFolder, *, probe: bool) -> bool:
+    """Knobs that are found dead are locked, so a study cannot begin to probe, or cease to, half way."""
+    return (room.path / "sensitivity.json").is_file() or (probe and not room.spec.is_file())
 
 
 def _probed(problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHooks) -> Sensitivity | None:
@@ -93,3 +162,12 @@ def _with_probes(result: Result, found: Sensitivity, problem: Problem) -> Result
     cost = found.megapixels / problem.megapixels
     notes = (*found.warnings(), *result.warnings)
     return replace(result, spent=result.spent + cost, budget=result.budget + cost, warnings=notes)
+
+
+def _keep_fidelity(result: Result, room: RunFolder) -> None:
+    """Write proxy.json, for the report, where the method learned one in this sitting."""
+    sampler = None if result.study is None else result.study.sampler
+    searcher = sampler.searcher if isinstance(sampler, SearcherSampler) else None
+    fidelity = getattr(searcher, "fidelity", None)
+    if fidelity is not None:
+        write_json(room.path / "proxy.json", asdict(fidelity))

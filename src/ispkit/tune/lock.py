@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from typing import Any
 
 from ispkit.core.errors import ParamError
 from ispkit.core.param import Values
@@ -30,6 +31,12 @@ class LockedProblem:
         kept = [o for o in everything.orderings if not locked & set(o)]
         self.space = ParamSpace({n: everything[n] for n in free}, kept)
         self.locked = tuple(n for n in everything if n in locked)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the problem has: inputs, loss of pictures, ISP, for methods that look inside."""
+        if name.startswith("_") or name == "inner":  # asked for before there is one, when it is unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     @property
     def objectives(self) -> tuple[str, ...]:

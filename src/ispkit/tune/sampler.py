@@ -98,6 +98,11 @@ class SearcherSampler(BaseSampler):
     def __str__(self) -> str:
         return type(self).__name__
 
+    @property
+    def searcher(self) -> Searcher | None:
+        """The method at work; None before the first question to it."""
+        return self._searcher
+
     def _searcher_now(self) -> Searcher:
         if self._searcher is None:
             self._searcher = self._method(self.setup)

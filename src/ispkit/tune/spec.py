@@ -267,6 +267,8 @@ def _start_values(isp: ISP, path: str) -> dict[str, Value]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"start: {path} cannot be read as YAML ({' '.join(str(error).split())})") from error
     values: dict[str, Value] = mapping(f"start: {path}", content)
+    if "version" in values:  # what an earlier study exported
+        values = mapping(f"start: {path}", values.get("registers", values.get("values")))
     if not isinstance(isp, AnchoredISP):
         return values
     single = {name: value for name, value in values.items() if name not in isp.space}
