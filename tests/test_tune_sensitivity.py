@@ -53,7 +53,8 @@ def test_states_and_sizes():
         "b.fragile": "failed",
     }
     gain, mode = found.effects[:2]
-    assert gain.change == 30 and gain.swing("level") == 30  # 10 -> 40 codes at the upper end, 0 at the lower
+    assert gain.change == 30
+    assert gain.swing("level") == 30
     assert [(p.value, p.scores["dark"]) for p in mode.probes] == [("slow", -1.0), ("same", 0.0)]
     assert found.ranked("level")[0].name == "a.gain"
     assert any("b.ignored" in line for line in found.warnings())

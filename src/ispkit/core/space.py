@@ -96,7 +96,9 @@ class ParamSpace(Mapping[str, Knob]):
             if knob.when is None:
                 continue
             sibling = f"{name.rsplit('.', 1)[0]}.{knob.when[0]}"
-            choice = self[sibling] if sibling in self else None
+            if sibling not in self:
+                continue
+            choice = self[sibling]
             if isinstance(choice, Choice):
                 index = choice.index(values.get(sibling, choice.default))
                 allowed = torch.tensor([o in knob.when[1] for o in choice.options])
