@@ -111,7 +111,7 @@ def _number(default: float, low: float, high: float, doc: str, **more: Any) -> P
 
 def _knobs() -> dict[str, Knob]:
     return {
-        "bm3d.sigma_scale": _number(1.0, 0.5, 8.0, "on the estimated noise", scale="log"),
+        "bm3d.sigma_scale": _number(1.0, 0.5, 32.0, "on the estimated noise", scale="log"),
         "bm3d.threshold": _number(2.7, 1.0, 6.0, "of the hard threshold, in sigmas"),
         "bm3d.match_threshold": _number(3000, 300, 30000, "of the distance of like blocks", scale="log"),
         "bm3d.wiener_mu2": _number(1.0, 0.1, 10.0, "weight of the noise in the Wiener filter", scale="log"),
