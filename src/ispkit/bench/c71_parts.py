@@ -16,12 +16,15 @@ from ispkit.core.param import Value, Values
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.scenes import Scene
 from ispkit.data.tuning_sets import Shooting, chart_scenes, from_pictures, read_pictures, split
+from ispkit.isp.anchored import AnchoredISP
 from ispkit.isp.c71 import read_baseline
 from ispkit.isp.pipeline import ISP
 from ispkit.perceive.evaluate import Interval, mean_interval
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import Sensor
 from ispkit.tune.contracts import Problem
+from ispkit.tune.objectives.base import Objective, Weighted
+from ispkit.tune.objectives.reference import REFERENCE
 from ispkit.tune.objectives.table3 import TOLERANCES, Table3, table3
 from ispkit.tune.plan import Hooks, Plan
 from ispkit.tune.problem import PictureProblem, as_picture
@@ -30,6 +33,7 @@ from ispkit.tune.study import tune
 
 SENSOR, BLUR_PX = "sidd-google-pixel", 0.45
 """what the baseline was calibrated for: the phone's colors and noise, and the blur of a lens, which it leaves out"""
+_FAR_SHARE = 0.5  # of the budget, for the way from the random start
 KPIS = ("perceptual", "detail", "color", "zipper", "moire")
 
 
@@ -97,19 +101,69 @@ def kpi_table(isp: ISP, scenes: Sequence[Scene], values: Values) -> dict[str, li
 
 
 def relative_kpis(reference: Mapping[str, Sequence[float]]) -> Table3:
-    """The objective: the mean square of the five KPIs, each in units of the baseline's mean on the same scenes."""
+    """The five KPIs in units of the baseline's mean, to the fourth power: the worst one counts most."""
     scale = {name: float(np.mean(values)) for name, values in reference.items()}
 
     def values(picture: Tensor, scene: Scene) -> dict[str, float]:
-        return {name: value / scale[name] * TOLERANCES[name] for name, value in table3(picture, scene).items()}
+        return {name: (value / scale[name]) ** 2 * TOLERANCES[name] for name, value in table3(picture, scene).items()}
 
     return Table3(name="kpi:table3 / baseline", values=values)
 
 
+@dataclass(frozen=True)
+class Found:
+    """Where a search in two stages ended."""
+
+    values: Values
+    spent: float
+    """renders of the set, both stages"""
+    seconds: float
+    """of this sitting"""
+    method: str
+
+
 def search(problem: Problem, held: Problem | None, folder: Path, bench: C71Bench, hooks: Hooks | None = None) -> Result:
     """Tune with the method and the budget of the experiment; goes on where an earlier call was stopped."""
-    plan = Plan(method=bench.method, budget=bench.budget, seed=bench.seed, options=bench.options, noisy=False)
-    return tune(problem, folder, plan, held_out=held, hooks=hooks)
+    return tune(problem, folder, _plan(bench, bench.budget), held_out=held, hooks=hooks)
+
+
+def staged_search(
+    isp: ISP,
+    scenes: Sequence[Scene],
+    reference: Mapping[str, Sequence[float]],
+    folder: Path,
+    bench: C71Bench,
+    *,
+    hooks: Hooks | None = None,
+) -> Found:
+    """From a random start: first the pixels, which tell a far start where to go, then the KPIs relative to `reference`.
+
+    The stages share the budget; run folders lie under `folder`, and a second call goes on where the first stopped.
+    """
+    pixels = REFERENCE["psnr"]
+    start = random_start(isp, bench.seed + 77)
+    stages: tuple[tuple[str, Objective, float], ...] = (
+        ("pixels", pixels, _FAR_SHARE),
+        ("kpis", _blend(isp, scenes, reference), 1 - _FAR_SHARE),
+    )
+    spent = seconds = 0.0
+    for name, judge, share in stages:
+        problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(start))
+        result = tune(problem, folder / name, _plan(bench, max(2.0, round(share * bench.budget))), hooks=hooks)
+        start, spent, seconds = dict(result.best.values), spent + result.spent, seconds + result.seconds
+    return Found(start, spent, seconds, result.method)
+
+
+def _plan(bench: C71Bench, budget: float) -> Plan:
+    return Plan(method=bench.method, budget=budget, seed=bench.seed, options=bench.options, noisy=False)
+
+
+def _blend(isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]]) -> Objective:
+    """The KPIs, and beside them the pixels at the baseline's weight, which keep the search well conditioned."""
+    values = baseline()
+    known = isp.spread(values) if isinstance(isp, AnchoredISP) else values
+    mse = PictureProblem(isp, scenes, REFERENCE["mse"]).measure(known).scores["mse"]
+    return Weighted("kpis + pixels", ((1.0, relative_kpis(reference)), (1.0 / mse, REFERENCE["mse"])))
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,8 @@ from ispkit.bench.c71_parts import (
     compare,
     kpi_table,
     natural_scenes,
-    random_start,
     relative_gain,
-    relative_kpis,
-    search,
+    staged_search,
 )
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.rig_scenes import LIGHTS_K, RigSetup, exposure_matching, rig_scenes
@@ -29,7 +27,6 @@ from ispkit.data.scenes import Scene
 from ispkit.isp.anchored import AnchoredISP
 from ispkit.isp.c71 import C71
 from ispkit.tune.plan import Hooks
-from ispkit.tune.problem import PictureProblem
 
 FOLLOWING = ("white_balance.*", "color.*")
 """knobs that depend on the light, so they have a value for each"""
@@ -62,7 +59,7 @@ def _at_gain(out: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hoo
     values = _through_rig(out / f"rig-gain-{gain:g}", gain, bench, hooks)
     isp = C71()
     old, new = kpi_table(isp, held, baseline()), kpi_table(isp, held, values)
-    direct = kpi_table(isp, held, injected.result.best.values)
+    direct = kpi_table(isp, held, injected.found.values)
     rows = []
     for change, other in zip(compare(old, new, seed=bench.seed), injected.changes, strict=True):
         rows.append({**change.row(), "tuned by injection": other.new})
@@ -76,10 +73,9 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
     isp = AnchoredISP(plain, knobs=FOLLOWING, anchors={"cct_k": sorted(LIGHTS_K.values())})
     by_scene = [kpi_table(plain, [scene], baseline()) for scene in scenes]
     reference = {name: [v for table in by_scene for v in table[name]] for name in by_scene[0]}
-    space = isp.space.with_defaults(random_start(isp, bench.seed + 77))
-    problem = PictureProblem(isp, scenes, relative_kpis(reference), space=space)
-    result = search(problem, None, folder, bench, hooks(f"rig, gain {gain:g}") if hooks is not None else None)
-    return isp.settings(result.best.values, {"cct_k": _TESTED_K, "gain": gain})
+    told = hooks(f"rig, gain {gain:g}") if hooks is not None else None
+    found = staged_search(isp, scenes, reference, folder, bench, hooks=told)
+    return isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain})
 
 
 def _rig_scenes(bench: C71Bench, gain: float) -> list[Scene]:

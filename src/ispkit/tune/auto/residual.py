@@ -33,8 +33,6 @@ class ResidualOptions:
     """random orthogonal directions before the first model step (at most the number of knobs)"""
     step: float = 0.08
     """root mean square of a direction's coordinates"""
-    wide: float = 0.25
-    """the same of the first half of them: a start may lie where a channel is clipped and nothing has a slope"""
     radius: float = 0.15
     """half the side of the first trust region"""
     largest: float = 0.6
@@ -51,7 +49,7 @@ class ResidualOptions:
     """share of the score that a model step must win to count as progress"""
     patience: int = 1
     """radius resets without progress before a restart"""
-    kick: float = 0.12
+    kick: float = 0.2
     """standard deviation of a restart's perturbation; every second restart goes 2.5 times as far"""
 
     @classmethod
@@ -101,7 +99,6 @@ class ResidualSearcher:
         self._flips = Flips(self.lattice)
         self._roles: dict[Key, str] = {}
         self._left = 1 + min(self.options.directions, int(self.lattice.numeric.sum()), setup.budget // 6)
-        self._half = 1 + self._left // 2
         self._queue: list[Array] = []
         self._center: Site | None = None
         self._kernel: Kernel | None = None
@@ -170,8 +167,7 @@ class ResidualSearcher:
         waiting = sum(self._roles.get(key) == "model" for key in taken)
         if self._left > 1 or waiting % 2:
             self._left -= 1
-            far = self._left > self._half or waiting
-            return self._direction(center, self.options.wide if far else self.options.step), "direction"
+            return self._direction(center), "direction"
         flipped = self._flipped(center)
         if flipped is not None:
             return flipped
@@ -196,14 +192,14 @@ class ResidualSearcher:
     def _best_of(self, options: tuple[int, ...]) -> Site:
         return min((s for s in self.evidence.sites if s.row >= 0 and s.options == options), key=lambda s: s.score)
 
-    def _direction(self, center: Site, length: float) -> Point:
+    def _direction(self, center: Site) -> Point:
         """A step along the next of a random orthogonal set, to the side with more room."""
         free = self._free(center)
         if not self._queue:
             count = self.lattice.space.dim
             self._queue = list(np.linalg.qr(self._rng.normal(size=(count, count)))[0].T)
         step = np.where(free, self._queue.pop(), 0.0)
-        step *= length * np.sqrt(max(int(free.sum()), 1)) / max(float(np.linalg.norm(step)), 1e-12)
+        step *= self.options.step * np.sqrt(max(int(free.sum()), 1)) / max(float(np.linalg.norm(step)), 1e-12)
         ends = [np.clip(center.point + sign * step, 0.0, 1.0) for sign in (1, -1)]
         return self.lattice.legal(max(ends, key=lambda end: float(np.abs(end - center.point).sum())))
 
