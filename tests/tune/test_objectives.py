@@ -167,7 +167,7 @@ def test_table3_is_zero_for_the_target_and_each_number_sees_its_own_damage(photo
     assert fringed["moire"] > 1.5 * tinted["moire"]
     assert fringed["zipper"] > 3 * tinted["zipper"]
     vector = Table3().residual(colored, photo)
-    assert vector.size == 5
+    assert {True, False} == set(np.unique(vector > 0))  # it says which way, not only how far
     assert Table3().score(colored, photo) == pytest.approx(np.square(vector, dtype=np.float64).sum())
 
 

@@ -174,7 +174,7 @@ class ResidualSearcher:
         if self.region.resets >= self.options.patience:
             return self._restart(), "restart"
         if len(self._near(center)) < 2:  # a budget too small for directions: nothing to regress on yet
-            return self._direction(center, self.options.step), "direction"
+            return self._direction(center), "direction"
         return self._model_step(center, wide=waiting > 0), "model"
 
     def _flipped(self, center: Site) -> tuple[Point, str] | None:
