@@ -72,8 +72,8 @@ def _experiment(found: list[GainResult], bench: C71Bench, command: str, seconds:
         Table(
             f"Gain {g.gain:g}: {g.scenes[1]} held-out scenes",
             [c.row() for c in g.changes],
-            f"All five together {100 * g.share:.1f} % lower in the mean; {g.found.spent:.0f} renders of "
-            f"{g.scenes[0]} scenes, {g.found.seconds:.0f} s, method {g.found.method}.",
+            f"All five together {abs(g.share):.1%} {'lower' if g.share > 0 else 'higher'} in the mean; "
+            f"{g.found.spent:.0f} renders of {g.scenes[0]} scenes, {g.found.seconds:.0f} s, method {g.found.method}.",
         )
         for g in found
     ]
