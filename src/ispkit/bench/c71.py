@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ispkit.bench.c71_parts import (
-    KPIS,
     C71Bench,
     Found,
     KpiChange,
@@ -111,6 +110,3 @@ def facts(found: GainResult) -> dict[str, Any]:
     """Everything of one gain, for JSON."""
     values: Values = found.found.values
     return {"relative_gain": found.share, "kpis": [c.row() for c in found.changes], "values": dict(values)}
-
-
-__all__ = ["KPIS", "C71Bench", "GainResult", "at_gain", "run_c71"]

@@ -19,7 +19,7 @@ from ispkit.data.tuning_sets import Shooting, chart_scenes, from_pictures, read_
 from ispkit.isp.anchored import AnchoredISP
 from ispkit.isp.c71 import read_baseline
 from ispkit.isp.pipeline import ISP
-from ispkit.perceive.evaluate import Interval, mean_interval
+from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import Sensor
 from ispkit.tune.contracts import Problem

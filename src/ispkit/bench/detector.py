@@ -28,8 +28,9 @@ from ispkit.data.tuning_sets import Shooting, from_pictures, picture_of, split
 from ispkit.isp.c71 import PAPER_EXPERT
 from ispkit.isp.catalog import open_isp
 from ispkit.isp.pipeline import ISP
+from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.perceive.detector import FrozenDetector
-from ispkit.perceive.evaluate import Evaluation, Interval, mean_interval, paired_bootstrap
+from ispkit.perceive.evaluate import Evaluation, paired_bootstrap
 from ispkit.sensor.catalog import load_sensor
 from ispkit.tune.objectives.base import Objective, Weighted
 from ispkit.tune.objectives.reference import REFERENCE

@@ -16,7 +16,7 @@ from ispkit.data.scenes import Scene
 from ispkit.io.atomic import write_bytes
 from ispkit.isp.pipeline import ISP
 from ispkit.metrics import METRICS
-from ispkit.perceive.evaluate import Interval, mean_interval
+from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.tune.objectives.base import target_of
 from ispkit.tune.objectives.reference import REFERENCE
 from ispkit.tune.problem import PictureProblem, as_picture

@@ -19,7 +19,7 @@ from ispkit.core.errors import ParamError, nearest
 from ispkit.data.scenes import Scene
 from ispkit.io.pictures import write_picture
 from ispkit.isp.c71 import C71
-from ispkit.perceive.evaluate import Interval, mean_interval
+from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.tune.objectives.base import target_of
 from ispkit.tune.objectives.grammar import parse_objective
 from ispkit.tune.objectives.reference import REFERENCE

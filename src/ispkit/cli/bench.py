@@ -207,7 +207,7 @@ def c71_rig(
 @bench.command()
 def rawtherapee(
     pictures: PicturesOption = None,
-    gain: Annotated[float, typer.Option("--gain", min=0.01, help="Gain of the sensor; 1 is ISO 100.")] = 16.0,
+    gain: Annotated[float, typer.Option("--gain", min=0.01, help="Gain of the sensor; 1 is ISO 100.")] = 64.0,
     crop: CropOption = None,
     objective: Annotated[str, typer.Option("--objective", "-O", help="As `ispkit tune` takes it.")] = "psnr",
     profile: Annotated[
@@ -224,7 +224,7 @@ def rawtherapee(
 ) -> None:
     """RawTherapee on simulated low light against its default, its own profile, and a sweep of luma denoising.
 
-    ispkit bench rawtherapee --pictures photos/ --gain 16 --budget 150
+    ispkit bench rawtherapee --pictures photos/ --gain 64 --budget 150
     """
     from ispkit.bench.rawtherapee import RawTherapeeBench, run_rawtherapee
     from ispkit.cli.tune import read_options

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.data.boxes import Boxes, overlap
+from ispkit.metrics.intervals import Interval
 
 IOUS: tuple[float, ...] = tuple(0.5 + 0.05 * i for i in range(10))
 _RECALLS = np.linspace(0, 1, 101)
@@ -49,19 +50,6 @@ class Counts:
     def f1(self) -> float:
         """2 TP / (2 TP + FP + FN), 1 where there was nothing to find and nothing was found."""
         return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp + self.fp + self.fn else 1.0
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 @dataclass(frozen=True)
@@ -132,16 +120,6 @@ def paired_bootstrap(
     tail = (1 - level) / 2
     low, high = np.nanquantile(gaps, [tail, 1 - tail])
     return Interval(of(b.summary()) - of(a.summary()), float(low), float(high), level)
-
-
-def mean_interval(values: Sequence[float], *, repeats: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
-    """The mean of one number a picture, e.g. a paired difference, with its percentile bootstrap interval."""
-    numbers = np.asarray(values, dtype=np.float64)
-    if not 0 < level < 1 or repeats < 1 or not len(numbers):
-        raise ParamError(f"{len(numbers)} values, level={level:g}, repeats={repeats}: nothing to draw from")
-    drawn = np.random.default_rng(seed).integers(len(numbers), size=(repeats, len(numbers)))
-    low, high = np.quantile(numbers[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(numbers.mean()), float(low), float(high), level)
 
 
 def match(found: Boxes, truth: Boxes, ious: Sequence[float] = IOUS) -> Tensor:

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from ispkit.core.errors import BlackBoxError, IspkitError, ParamError
 from ispkit.core.param import Choice
 from ispkit.core.space import ParamSpace
+from ispkit.metrics.intervals import mean_interval
 from ispkit.tune.contracts import Problem
 from ispkit.tune.distributions import Setting, legal, setting_key, to_point
 from ispkit.tune.engine import Engine
@@ -131,14 +132,14 @@ def check_held_out(
 
     old = measured(expert)
     new = old if best == expert else measured(best)
-    rng = np.random.default_rng(seed)
-    gains = {n: np.subtract(new.per_picture[n], old.per_picture[n]) for n in problem.objectives}
+    gains = {n: np.subtract(new.per_picture[n], old.per_picture[n]).tolist() for n in problem.objectives}
+    intervals = {n: mean_interval(g, repeats=_RESAMPLES, seed=seed) for n, g in gains.items()}
     return HeldOut(
         pictures=problem.pictures,
         expert=old,
         best=new,
         difference={n: new.scores[n] - old.scores[n] for n in gains},
-        interval={n: _interval(g, rng) for n, g in gains.items()},
+        interval={n: (i.low, i.high) for n, i in intervals.items()},
     )
 
 
@@ -296,10 +297,3 @@ def _verdict(
         worst_picture=engine.problem.pictures[worst],
         worst_change=float(change[worst]),
     )
-
-
-def _interval(gains: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile interval of the mean over resampled pictures (Efron 1979)."""
-    drawn = gains[rng.integers(0, len(gains), (_RESAMPLES, len(gains)))].mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
