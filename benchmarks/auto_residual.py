@@ -25,19 +25,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from ispkit.bench.c71_parts import C71Bench
 from ispkit.core.errors import BlackBoxError
 from ispkit.core.param import Choice
 from ispkit.core.space import ParamSpace
 from ispkit.data.scenes import Scene
 from ispkit.data.tuning_sets import Shooting, from_pictures, read_pictures
 from ispkit.isp.catalog import open_isp
-from ispkit.sensor.catalog import load_sensor
 from ispkit.tune.contracts import Outcome, Point, SearchSetup
 from ispkit.tune.methods import METHODS
 from ispkit.tune.objectives.grammar import parse_objectives
 from ispkit.tune.problem import PictureProblem
 
-SENSOR = "sidd-google-pixel"
 KODAK = Path(__file__).parents[2] / "shared" / "data" / "kodak24"
 CHECKPOINTS = (50, 100, 200, 400, 1000)
 CROPS, SIDE = 6, 96
@@ -48,7 +47,7 @@ Pair = tuple[PictureProblem, PictureProblem | None]
 def crops(gain: float) -> tuple[list[Scene], list[Scene]]:
     """Scenes to tune on and held-out scenes, of different pictures."""
     shooting = Shooting(gains=(gain,), crop=(SIDE, SIDE), seed=1)
-    scenes = from_pictures(read_pictures(KODAK), load_sensor(SENSOR), shooting)
+    scenes = from_pictures(read_pictures(KODAK), C71Bench().camera(), shooting)
     return scenes[:CROPS], scenes[CROPS : 2 * CROPS]
 
 

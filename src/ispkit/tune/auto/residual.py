@@ -27,7 +27,7 @@ _SALT = 0xA070
 
 @dataclass(frozen=True)
 class ResidualOptions:
-    """Settings of the residual method; the defaults were measured by benchmarks/auto_residual.py."""
+    """Settings of the residual method; benchmarks/auto_residual.py compares others (`--options`)."""
 
     directions: int = 16
     """random orthogonal directions before the first model step (at most the number of knobs)"""
