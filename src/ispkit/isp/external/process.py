@@ -46,7 +46,7 @@ def run_program(
         return last_words(said)
 
 
-def _awaited(process: subprocess.Popen[bytes], timeout_s: float, any_code: bool = False) -> tuple[int, bool]:
+def _awaited(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[int, bool]:
     """The exit code, and whether the time was up; `Popen.wait` with a limit would poll 20 times a second."""
     late = threading.Event()
 
