@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ispkit.bench.experiment import Claim, Experiment, Table, write_experiment
+from ispkit.bench.rig_pictures import photographed
+from ispkit.bench.rig_scenes import RigSetup, exposure_matching
 from ispkit.core.errors import ParamError, nearest
 from ispkit.core.param import Values
 from ispkit.data.boxes import Boxes
@@ -45,6 +47,9 @@ _GIVEN = ("default", "baseline")
 _KEPT_FOR_MAP = 0.01  # COCO's precision is over all detections, unsure ones too
 _SURE = 0.5
 Say = Callable[[str], None]
+Through = Literal["injection", "rig"]
+_HOW: Mapping[Through, str] = {"injection": "", "rig": "; those to tune on photographed off a simulated screen"}
+_RIG_SCREEN, _RIG_VIEW = (960, 1280), (480, 640)  # as wide to high as most photographs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,13 @@ class DetectorBench:
     """every picture is held out once, from a tuning on the pictures of the other folds"""
     repeats: int = 2000
     """of the bootstrap"""
+    through: Through = "injection"
+    """how pictures to tune on become RAW: as those to judge on, or photographed off a simulated screen"""
+
+    @property
+    def name(self) -> str:
+        """Of the experiment's files."""
+        return f"detector_{self.isp}" + ("_rig" if self.through == "rig" else "")
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,9 @@ class Judged:
 def run_detector(out: str | Path, bench: DetectorBench, *, command: str = "", say: Say = print) -> Experiment:
     """Run experiment (g), write detector_ISP.json and .md into `out`; studies in it go on where they stopped.
 
-    Compared on held-out pictures: the ISP as published, its baseline (the defaults of its space), each of
-    `bench.tunings`, and the clean pictures. Raises `ParamError`, `FileError`.
+    The files of a tuning through the rig are called detector_ISP_rig. Compared on held-out pictures: the ISP as
+    published, its baseline (the defaults of its space), each of `bench.tunings`, and the clean pictures. Raises
+    `ParamError`, `FileError`.
     """
     start, room = time.perf_counter(), Path(out)
     _check(bench)
@@ -127,11 +140,14 @@ def run_detector(out: str | Path, bench: DetectorBench, *, command: str = "", sa
     details: dict[str, Any] = {}
     for gain in bench.gains:
         judged: dict[str, Judged] = {}
-        for fold, (tuned_on, kept) in enumerate(folds(shots(bench, gain, detector.names), bench.folds)):
+        injected = shots(bench, gain, detector.names)
+        seen_through = screen_shots(bench, gain, detector.names) if bench.through == "rig" else injected
+        for fold, (_, kept) in enumerate(folds(injected, bench.folds)):
             settings = _given(isp, bench)
+            tuned_on, _ = split(seen_through, [picture_of(s) for s in kept])
             for name in bench.tunings:
                 problem = PictureProblem(isp, tuned_on, objective_of(name, detector))
-                place = room / f"detector_{bench.isp}_{gain:g}x_{name}_{fold}"
+                place = room / f"{bench.name}_{gain:g}x_{name}_{fold}"
                 settings[name] = _tuned(problem, place, bench, say)
             seen = {name: judge(isp, values, kept, detector) for name, values in settings.items()}
             seen["clean pictures"] = judge_pictures([_target(s) for s in kept], kept, detector)
@@ -156,11 +172,23 @@ def folds(scenes: Sequence[Scene], count: int) -> list[tuple[list[Scene], list[S
 
 def shots(bench: DetectorBench, gain: float, names: Sequence[str]) -> list[Scene]:
     """The labelled pictures that show something, as RAW shots at a gain; targets are the pictures themselves."""
-    sets = _labelled(bench)
-    pictures = {one.path.stem: one.picture() for one in sets}
-    labels = {one.path.stem: one.boxes.renamed(one.names, names) for one in sets}
+    pictures, labels = _pictures(bench, names)
     shooting = Shooting(gains=(gain,), cct_k=(bench.cct_k,), seed=bench.seed)
     return from_pictures(pictures, load_sensor(bench.sensor), shooting, labels=labels)
+
+
+def screen_shots(bench: DetectorBench, gain: float, names: Sequence[str]) -> list[Scene]:
+    """The same pictures photographed off the simulated screen, whose white reads like that of the injected shots."""
+    sensor = load_sensor(bench.sensor)
+    white = sensor.white_level - float(np.mean(sensor.black_level))
+    setup = RigSetup(sensor, screen=_RIG_SCREEN, view=_RIG_VIEW, seed=bench.seed)
+    return photographed(*_pictures(bench, names), exposure_matching(setup, white), gain=gain)
+
+
+def _pictures(bench: DetectorBench, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Boxes]]:
+    sets = _labelled(bench)
+    pictures = {one.path.stem: one.picture() for one in sets}
+    return pictures, {one.path.stem: one.boxes.renamed(one.names, names) for one in sets}
 
 
 def _labelled(bench: DetectorBench) -> list[Labelled]:
@@ -263,9 +291,10 @@ def _experiment(
 ) -> Experiment:
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(bench).items()}
     data = f"{len(_labelled(bench))} pictures of {bench.data.name} as RAW of {bench.sensor} at {bench.cct_k:g} K"
+    data += _HOW[bench.through]
     return Experiment(
-        name=f"detector_{bench.isp}",
-        title=f"{bench.isp} tuned for a detector",
+        name=bench.name,
+        title=f"{bench.isp} tuned for a detector" + (" through a screen" if bench.through == "rig" else ""),
         question="Does an ISP tuned by a frozen detector's loss find more than one tuned for the eye?",
         command=run[0],
         data=f"{data}, {bench.folds} folds: each is judged by settings that were tuned on the others",

@@ -64,11 +64,11 @@ def rig_scenes(
     chart = build("rainbow", height=setup.screen[0], width=setup.screen[1], seed=chart_seed)
     base = setup.camera(100.0)
     transport = align(base.display, base).transport
-    window = _window(transport.mask)
+    window = window_of(transport.mask)
     target = srgb_encode(transport.target_on_camera(chart.picture).clamp(0, 1))[None]
     y, x, h, w = window
     scenes = []
-    color = _characterized(base)
+    color = characterized(base)
     for gain in gains:
         camera = replace(base, iso=100.0 * gain)
         for light in lights:
@@ -85,12 +85,13 @@ def _shot(camera: SimulatedCamera, chart: Chart, color: DisplayColor, light: str
     return capture_of(camera.display, camera, shown.encoded)
 
 
-def _characterized(camera: SimulatedCamera) -> DisplayColor:
+def characterized(camera: SimulatedCamera) -> DisplayColor:
+    """The screen's colors as the camera measures them, exposed so that its white does not clip."""
     careful = replace(camera, exposure_ev=min(camera.exposure_ev, _ROOM_EV))
     return characterize(measure(careful.display, careful))
 
 
-def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def window_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """y, x, height, width (all even) of the largest window about the middle without a masked pixel."""
     height, width = mask.shape
     inset = next((k for k in range(0, min(height, width) // 2 - 8, 2) if mask[k : height - k, k : width - k].all()), -1)

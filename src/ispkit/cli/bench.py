@@ -247,6 +247,7 @@ def detector(
     tunings: Annotated[
         str, typer.Option("--tunings", metavar="NAME,...", help="quality, task, task-score.")
     ] = "quality,task",
+    rig: Annotated[bool, typer.Option("--rig", help="Tune on pictures photographed off a simulated screen.")] = False,
     count: Annotated[int | None, typer.Option("--count", min=2, help="Only so many pictures.")] = None,
     budget: BudgetOption = 100,
     method: MethodOption = "auto",
@@ -269,7 +270,7 @@ def detector(
     names = tuple(one_of("--tunings", word.strip(), TUNINGS) for word in tunings.split(","))
     found = DetectorBench(
         weights=weights, data=data, isp=isp, tunings=names, method=_method(method), budget=budget, seed=seed,
-        workers=workers, pictures=count, **_given(gains, None),
+        workers=workers, pictures=count, through="rig" if rig else "injection", **_given(gains, None),
     )  # fmt: skip
     with experiment_room("detector", out, results, as_json=as_json) as room:
         experiment = run_detector(room.out, found, command=command_line(), say=room.bars.note)
