@@ -99,11 +99,6 @@ class LevelResult:
     """of the network; empty without one"""
 
     @property
-    def over_sweep(self) -> float:
-        """PSNR gained over the sweep, dB."""
-        return self.scores[_TUNED].mean("psnr") - self.scores[_SWEEP].mean("psnr")
-
-    @property
     def worst(self) -> float:
         """PSNR of the held-out picture that does worst against the default, dB."""
         return worst_gap(self.scores[_TUNED], self.scores[_DEFAULT])

@@ -89,7 +89,7 @@ class RawTherapeeBench:
 def run_rawtherapee(
     out: Path, bench: RawTherapeeBench, *, command: str, hooks: Callable[[str], Hooks] | None = None
 ) -> Experiment:
-    """Tune RawTherapee on some shots and judge it on others; `out` keeps the study and every render.
+    """Tune RawTherapee on some shots and judge it on others; `out` keeps the study of each gain and every render.
 
     Can be gone on with. Raises `BlackBoxError` if the program is not there, `FileError` without a rival profile.
     """
@@ -104,7 +104,7 @@ def run_rawtherapee(
         method=bench.method, budget=bench.budget, seed=bench.seed, options=bench.options, noisy=False, enqueue=known
     )
     told = hooks("RawTherapee") if hooks is not None else None
-    result = tune(problem, out / "study", plan, held_out=problem_of(isp, held, bench), hooks=told)
+    result = tune(problem, out / f"gain-{bench.gain:g}", plan, held_out=problem_of(isp, held, bench), hooks=told)
     settings: dict[str, tuple[ISP, Values]] = {
         "default": (isp, {}),
         "auto profile": (with_profile(isp, profile), {}),
@@ -206,8 +206,8 @@ def _experiment(
     )
     tables = [judged, gaps] + ([Table("Knobs that act and were changed", changed)] if changed else [])
     return Experiment(
-        name="rawtherapee",
-        title="RawTherapee tuned for low light",
+        name=f"rawtherapee-{bench.gain:g}x",
+        title=f"RawTherapee tuned for low light, gain {bench.gain:g}",
         question="Does tuning many sliders together beat RawTherapee's defaults, the profile it brings for high ISO, "
         "and the best position of the denoising slider, on pictures that none of them saw?",
         command=run[0],

@@ -92,6 +92,7 @@ def bm3d(
     ] = None,
     network: Annotated[bool, typer.Option("--network/--no-network", help="Train the learned rival, too.")] = True,
     crop: CropOption = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="Pictures of a noise level on each side.")] = 10,
     budget: BudgetOption = 80,
     method: MethodOption = "auto",
     seed: SeedOption = 0,
@@ -110,7 +111,7 @@ def bm3d(
 
     found = Bm3dBench(
         pictures=folders("--pictures", pictures), real=real, network=network, budget=budget, method=_method(method),
-        seed=seed, sensor=sensor, **_given(gains, crop),
+        most=most, seed=seed, sensor=sensor, **_given(gains, crop),
     )  # fmt: skip
     if real is not None:
         folders("--real", [real])

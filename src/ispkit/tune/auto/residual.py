@@ -49,8 +49,8 @@ class ResidualOptions:
     """share of the score that a model step must win to count as progress"""
     patience: int = 1
     """radius resets without progress before a restart"""
-    kick: float = 0.2
-    """standard deviation of a restart's perturbation; every second restart goes 2.5 times as far"""
+    jumps: int = 3
+    """knobs that a restart draws anew; the others keep the best point's values"""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ResidualOptions:
@@ -221,14 +221,15 @@ class ResidualSearcher:
         return candidate
 
     def _restart(self) -> Point:
-        """A perturbed best point, with a new neighborhood round it."""
+        """The best point with a few knobs anywhere, and a new neighborhood round it: the others were found dearly."""
         self.region.restart()
         self.stalls += 1
         best = self.best()
         free = self.lattice.numeric & self.lattice.active(best)
-        scale = self.options.kick * (1.0 if self.stalls % 2 else 2.5)
-        kick = np.where(free, self._rng.normal(scale=scale, size=best.shape), 0.0)
-        return self.lattice.legal(best + kick)
+        moved = self._rng.permutation(np.flatnonzero(free))[: self.options.jumps]
+        point = best.copy()
+        point[moved] = self._rng.random(len(moved))
+        return self.lattice.legal(point)
 
     def _model_step(self, center: Site, *, wide: bool) -> Point:
         sites = self._near(center)
