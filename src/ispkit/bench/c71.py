@@ -98,8 +98,8 @@ def _experiment(found: list[GainResult], bench: C71Bench, command: str, seconds:
         notes=(
             "KPIs: lower is better; NLPD stands for LPIPS, whose backbone is not shipped; the paper's own definitions "
             "are in a supplement that we have not read, so ratios may be compared and values may not.",
-            "Half of the budget goes to the pixels alone, from the random start; the other half starts there and goes "
-            "to the KPIs in units of the baseline's, with the pixels beside them.",
+            "The first 40 % of the budget go to the pixels alone, from the random start; the rest starts there and goes "
+            "to what each KPI of each tuning scene misses to 80 % of the baseline's.",
             *(f"The paper's chart at {gain} gain: {text}." for gain, text in _PAPER.items()),
         ),
         details={f"gain {g.gain:g}": facts(g) for g in found},

@@ -41,20 +41,40 @@ def measure_zipper(encoded_picture: Tensor, encoded_reference: Tensor, *, thresh
     (10), 2003; the threshold agrees with the metric of Gharbi et al. 2016, which counts `rising` ones alone. Raises
     `ShapeError`, `ParamError`.
     """
-    if encoded_picture.shape != encoded_reference.shape or encoded_picture.ndim != 3 or encoded_picture.shape[0] != 3:
+    if encoded_picture.shape != encoded_reference.shape:
         raise ShapeError(
             f"zipper compares two (3, H, W) pictures of one size, got {tuple(encoded_picture.shape)} and "
             f"{tuple(encoded_reference.shape)}"
         )
-    if min(encoded_picture.shape[-2:]) < 3:
-        raise ShapeError(f"zipper needs at least 3x3 pixels, got {tuple(encoded_picture.shape[-2:])}")
     if not threshold > 0:
         raise ParamError(f"zipper threshold={threshold} must be positive; 2.3 is one just noticeable difference")
-    before, after = (_to_neighbors(p) for p in (encoded_reference, encoded_picture))
-    nearest = before.argmin(0, keepdim=True)
-    change = (after.gather(0, nearest) - before.gather(0, nearest))[0]
-    where = change.abs() > threshold
-    return ZipperResult(100 * where.double().mean().item(), 100 * (change > threshold).double().mean().item(), where)
+    return LikestNeighbors.of(encoded_reference).zipper(encoded_picture, threshold=threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class LikestNeighbors:
+    """What zipper looks at in a reference, kept for many pictures: which neighbor of each pixel is likest it."""
+
+    index: Tensor
+    """(1, H - 2, W - 2), of 8"""
+    distance: Tensor
+    """(1, H - 2, W - 2), ΔE*ab"""
+
+    @staticmethod
+    def of(encoded_reference: Tensor) -> LikestNeighbors:
+        """From (3, H, W) encoded sRGB in [0, 1]. Raises `ShapeError`."""
+        if encoded_reference.ndim != 3 or encoded_reference.shape[0] != 3 or min(encoded_reference.shape[-2:]) < 3:
+            raise ShapeError(f"zipper needs (3, H, W) of at least 3x3 pixels, got {tuple(encoded_reference.shape)}")
+        before = _to_neighbors(encoded_reference)
+        nearest = before.argmin(0, keepdim=True)
+        return LikestNeighbors(nearest, before.gather(0, nearest))
+
+    def zipper(self, encoded_picture: Tensor, *, threshold: float = THRESHOLD) -> ZipperResult:
+        """`measure_zipper` of a picture of the reference's size."""
+        change = (_to_neighbors(encoded_picture).gather(0, self.index) - self.distance)[0]
+        where = change.abs() > threshold
+        rising = 100 * (change > threshold).double().mean().item()
+        return ZipperResult(100 * where.double().mean().item(), rising, where)
 
 
 def _to_neighbors(encoded: Tensor) -> Tensor:

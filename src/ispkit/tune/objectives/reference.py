@@ -98,7 +98,11 @@ def robust_pixels(picture: Tensor, target: Tensor) -> Sequence[Tensor]:
 
 def bands(picture: Tensor, target: Tensor) -> Sequence[Tensor]:
     """Differences in the pyramid of `nlpd`, each level shrunk as one; the squared length is about the distance."""
-    levels = nlpd_bands(picture, target)
+    return shrunk_bands(nlpd_bands(picture, target))
+
+
+def shrunk_bands(levels: Sequence[Tensor]) -> list[Tensor]:
+    """The same of differences in the pyramid."""
     scale = [math.sqrt(level.numel() * len(levels)) for level in levels]
     return [shrunk(level, level.square().mean().sqrt(), _BAND) / s for level, s in zip(levels, scale, strict=True)]
 
