@@ -98,7 +98,7 @@ def _experiment(found: list[GainResult], bench: C71Bench, command: str, seconds:
         notes=(
             "KPIs: lower is better; NLPD stands for LPIPS, whose backbone is not shipped; the paper's own definitions "
             "are in a supplement that we have not read, so ratios may be compared and values may not.",
-            "The first 40 % of the budget go to the pixels alone, from the random start; the rest starts there and goes "
+            "40 % of the budget go to the pixels alone, from the random start; the rest starts there and goes "
             "to what each KPI of each tuning scene misses to 80 % of the baseline's.",
             *(f"The paper's chart at {gain} gain: {text}." for gain, text in _PAPER.items()),
         ),
