@@ -1,4 +1,4 @@
-"""A hook of mkdocs: puts the generated pages (reference, benchmarks) into the navigation."""
+"""A hook of mkdocs: puts the generated pages (reference, benchmarks, results) into the navigation."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 
 import browser
 from ispkit.report.tune_page import write_tune_page
-from ispkit.report.tune_trials import TrialRow, non_dominated
+from ispkit.report.tune_trials import TrialRow, near_front, non_dominated
 from ispkit.tune.job import run_job
 from ispkit.tune.spec import from_dict
 from tuning_cli import JOB
@@ -38,6 +38,13 @@ def test_the_front_holds_what_no_trial_beats_and_feasible_ones_first():
     rows.append(TrialRow(5, "complete", 5, {"a": 0, "b": 0}, violation=1.0))
     assert non_dominated(rows, ["a", "b"]) == {0, 1, 2, 4}
     assert non_dominated([], ["a", "b"]) == set()
+
+
+def test_trials_far_behind_the_front_do_not_stretch_its_plot():
+    at = {0: (4.0, 4.0), 1: (1.0, 3.0), 2: (3.0, 1.0), 3: (7.0, 2.0), 4: (7.1, 2.0), 5: (2.0, 50.0)}
+    assert near_front(at, {0, 1, 2}) == {0, 1, 2, 3}
+    assert near_front(at, {0}) == set(at), "one marked trial has no span"
+    assert near_front(at, set()) == set(at)
 
 
 def test_the_page_is_one_file_and_marks_the_front(page):

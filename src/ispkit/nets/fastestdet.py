@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from ispkit.core.errors import FileError, ShapeError, nearest
 from ispkit.core.weights import read_weights
 
-STRIDE = 16
-"""pixels of the input a cell of the output stands for"""
 _WIDTHS, _DEPTHS = (24, 48, 96, 192), (4, 8, 4)
 _BOX = 5  # objectness, then x, y, width, height; classes follow
 _WHAT = "the weights of FastestDet, published as weight_AP05...-epoch.pth"

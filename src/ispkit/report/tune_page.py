@@ -60,7 +60,7 @@ def _sections(
 
 def _wide(html: str) -> str:
     """Scrolls by itself where the window is narrower, so that the page does not."""
-    return f'<div style="overflow-x:auto">{html}</div>'
+    return f'<div class="scroll">{html}</div>'
 
 
 def _verdict(result: Result) -> str:

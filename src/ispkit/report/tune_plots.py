@@ -7,7 +7,7 @@ from html import escape
 
 from ispkit.report.moving import Dot, Kind, heat_table, pane, scatter
 from ispkit.report.page import row, warnings
-from ispkit.report.tune_trials import TrialRow, non_dominated, running_best
+from ispkit.report.tune_trials import TrialRow, near_front, non_dominated, running_best
 from ispkit.tune.result import Result
 from ispkit.tune.sensitivity import Sensitivity
 
@@ -51,10 +51,13 @@ def front(result: Result, trials: Sequence[TrialRow], pictures: Container[str]) 
     parts = []
     for k, other in enumerate(others[:_FRONTS]):
         at = {t.number: (t.scores[first], t.scores[other]) for t in trials if {first, other} <= set(t.scores)}
-        dots = [_dot(t, *at[t.number], good, pictures) for t in trials if t.number in at]
+        near = near_front(at, {n for n in at if n in good} | {t.number for t in trials if t.origin == "expert"})
+        dots = [_dot(t, *at[t.number], good, pictures) for t in trials if t.number in near]
         line = sorted(at[n] for n in good if n in at) if len(result.objectives) == 2 and len(good) > 1 else []
         name = f"at-front-{k}"
         parts.append(row(scatter(dots, labels=(first, other), pane=name, line=line), pane(name, _HINT)))
+        if len(near) < len(at):
+            parts.append(f'<p class="key">{len(at) - len(near)} trials that are far worse lie outside the plot.</p>')
     return _FRONT_KEY + "".join(parts)
 
 

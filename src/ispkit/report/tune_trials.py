@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,3 +108,16 @@ def _small(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if scale >= 1:
         return codes
     return np.asarray(cv2.resize(codes, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def near_front(at: Mapping[int, tuple[float, float]], marked: Container[int]) -> set[int]:
+    """Trials not much worse than those marked, by number; a random start would stretch the axes of a plot.
+
+    On each axis they lie at most as far beyond the worst marked trial as that is from the best marked one.
+    """
+    limits = []
+    for axis in (0, 1):
+        values = [point[axis] for number, point in at.items() if number in marked]
+        span = max(values) - min(values) if values else 0.0
+        limits.append(max(values) + span if span > 0 else math.inf)
+    return {n for n, (x, y) in at.items() if x <= limits[0] and y <= limits[1]}

@@ -57,7 +57,7 @@ def open_study(room: RunFolder, problem: LockedProblem, plan: Plan, hooks: Hooks
     )
     _check_same(study, _facts(problem, scoring))
     recover(study, problem, room, scoring, alone=hooks.storage is None)
-    _first_trials(study, problem, plan, room)
+    _first_trials(study, problem, plan)
     for folder in plan.warm_start:
         _warm_start(study, problem, RunFolder(folder), room, scoring)
     return study
@@ -150,7 +150,7 @@ def _check_same(study: optuna.Study, facts: dict[str, Any]) -> None:
         )
 
 
-def _first_trials(study: optuna.Study, problem: LockedProblem, plan: Plan, room: RunFolder) -> None:
+def _first_trials(study: optuna.Study, problem: LockedProblem, plan: Plan) -> None:
     enqueue_expert(study, problem)
     for values in plan.enqueue:
         problem.inner.space.check(values)
