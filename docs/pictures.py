@@ -85,7 +85,7 @@ def page(path: Path, height: int) -> Codes:
 
 
 def report_pages(room: Path) -> dict[str, Codes]:
-    """The pages of `ispkit kpi` and `ispkit regress` for simulated shots; none without Chromium."""
+    """The pages of `ispkit kpi`, `regress` and `tune` for simulated shots; none without Chromium."""
     if BROWSER is None:
         print("Chromium is missing: the pictures of the report pages stay as they are")
         return {}
@@ -93,7 +93,13 @@ def report_pages(room: Path) -> dict[str, Codes]:
     ispkit("chart", "lab", "-o", "charts", "--raw", "--iso", "200", cwd=room)
     ispkit("kpi", "charts/lab.dng", "-o", "kpi.html", cwd=room)
     ispkit("regress", "neutral", "mine.yaml", "--iso", "100", "-o", "regress.html", cwd=room)
-    return {"kpi_page": page(room / "kpi.html", 1700), "regress_page": page(room / "regress.html", 1500)}
+    ispkit("tune", "c71", "--data", "project", "--gains", "16", "--budget", "150", "-o", "run", cwd=room)
+    pages = {
+        "kpi_page": ("kpi.html", 1700),
+        "regress_page": ("regress.html", 1500),
+        "tune_page": ("run/report.html", 1500),
+    }
+    return {name: page(room / path, height) for name, (path, height) in pages.items()}
 
 
 def main() -> None:
