@@ -59,8 +59,7 @@ def at_gain(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], H
     """One gain: search from a random start on the tuning scenes, then both settings on those held out."""
     isp = C71()
     tuned, held = natural_scenes(bench, gain)
-    told = hooks(f"gain {gain:g}") if hooks is not None else None
-    found = staged_search(isp, tuned, kpi_table(isp, tuned, baseline()), folder, bench, hooks=told)
+    found = staged_search(isp, tuned, kpi_table(isp, tuned, baseline()), folder, bench, hooks=hooks)
     old, new = kpi_table(isp, held, baseline()), kpi_table(isp, held, found.values)
     changes = compare(old, new, seed=bench.seed)
     return GainResult(gain, changes, relative_gain(old, new), found, (len(tuned), len(held)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def staged_search(
     folder: Path,
     bench: C71Bench,
     *,
-    hooks: Hooks | None = None,
+    hooks: Callable[[str], Hooks] | None = None,
 ) -> Found:
     """From a random start: first the pixels, which tell a far start where to go, then the KPIs relative to `reference`.
 
@@ -154,7 +154,8 @@ def staged_search(
     spent = seconds = 0.0
     for name, judge, share in stages:
         problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(start))
-        result = tune(problem, folder / name, _plan(bench, max(2.0, round(share * bench.budget))), hooks=hooks)
+        told = hooks(f"{folder.name}, {name}") if hooks is not None else None
+        result = tune(problem, folder / name, _plan(bench, max(2.0, round(share * bench.budget))), hooks=told)
         start, spent, seconds = dict(result.best.values), spent + result.spent, seconds + result.seconds
     return Found(start, spent, seconds, result.method)
 

@@ -73,8 +73,7 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
     isp = AnchoredISP(plain, knobs=FOLLOWING, anchors={"cct_k": sorted(LIGHTS_K.values())})
     by_scene = [kpi_table(plain, [scene], baseline()) for scene in scenes]
     reference = {name: [v for table in by_scene for v in table[name]] for name in by_scene[0]}
-    told = hooks(f"rig, gain {gain:g}") if hooks is not None else None
-    found = staged_search(isp, scenes, reference, folder, bench, hooks=told)
+    found = staged_search(isp, scenes, reference, folder, bench, hooks=hooks)
     return isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain})
 
 
