@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ispkit.core.errors import BlackBoxError, ParamError
+from ispkit.core.errors import BlackBoxError
 from ispkit.core.param import Choice, Param
 from ispkit.core.space import ParamSpace
 from ispkit.tune.contracts import Measurement
@@ -61,25 +61,62 @@ def test_states_and_sizes():
     assert any("code 3" in line for line in found.warnings())
 
 
-def test_dead_knobs_leave_the_space_and_sleeping_ones_stay():
-    assert tuple(sensitivity(Gray()).reduced(SPACE)) == ("a.gain", "a.mode", "a.radius", "b.fragile")
+def test_what_sleeps_at_the_defaults_is_not_dead():
+    class Sharpening(Gray):
+        """A radius that does nothing while the amount is 0, as it is by default."""
+
+        space = ParamSpace(
+            {
+                "s.amount": Param(default=0.0, low=0.0, high=1.0, doc=""),
+                "s.radius": Param(default=1.0, low=0.5, high=2.0, doc=""),
+                "s.ignored": Param(default=0.5, low=0.0, high=1.0, doc=""),
+            }
+        )
+
+        def measure(self, values, *, pictures=None, seed=0):
+            shown = (np.full((2, 2, 3), int(100 * values["s.amount"] * values["s.radius"]), np.uint8),)
+            return Measurement({"dark": 0.0, "level": 0.0}, {}, (0,), rendered=shown, renders=1, megapixels=4e-6)
+
+    found = sensitivity(Sharpening())
+    assert {e.name: e.state for e in found.effects} == {"s.amount": "acts", "s.radius": "inactive", "s.ignored": "dead"}
+    assert "away from the defaults" in found.effects[1].reason
+    # base, amount's other end, two ends each of radius and ignored; then two settings with two, one dead knobs
+    assert found.megapixels == pytest.approx((6 + 3 + 2) * 4e-6)
 
 
-def test_cost_counts_only_what_was_rendered():
+def test_half_a_look_is_no_proof_of_death():
+    class Halting(Gray):
+        space = SPACE.select("a.gain", "b.ignored")
+
+        def measure(self, values, *, pictures=None, seed=0):
+            if values.get("b.ignored", 0.5) == 1.0:
+                raise BlackBoxError("too bright")
+            return super().measure(values, pictures=pictures, seed=seed)
+
+    assert sensitivity(Halting()).effects[1].state == "failed"
+
+
+def test_failed_probes_cost_too():
     found = sensitivity(Gray(), pictures=(1,))
     assert found.pictures == ("two",)
-    # the base, two ends of gain, two modes, two ends of ignored; fragile's one probe failed
-    assert found.megapixels == pytest.approx(7 * 4e-6)
+    # the base, two ends of gain, two modes, two ends of ignored, fragile's one that failed; then two settings at
+    # which ignored, the only dead knob, would be looked at again: the first of them fails
+    assert found.megapixels == pytest.approx((8 + 1 + 2) * 4e-6)
+
+
+def test_a_program_that_fails_once_is_tried_again():
+    class Flaky(Gray):
+        failed = False
+
+        def measure(self, values, *, pictures=None, seed=0):
+            if not self.failed:
+                self.failed = True
+                raise BlackBoxError("busy")
+            return super().measure(values, pictures=pictures, seed=seed)
+
+    assert sensitivity(Flaky()) == sensitivity(Gray())
 
 
 def test_json_round_trip():
     found = sensitivity(Gray())
     assert Sensitivity.from_json(json.loads(json.dumps(found.to_json()))) == found
-
-
-def test_nothing_acts():
-    class Deaf(Gray):
-        space = SPACE.select("b.ignored")
-
-    with pytest.raises(ParamError, match="no knob changes any picture"):
-        sensitivity(Deaf()).reduced(Deaf.space)

@@ -151,16 +151,8 @@ def at_level(
     scores |= {who: score_setting(isp, values, held) for who, values in settings.items()}
     training = ""
     if bench.network:
-        scores[_NETWORK], training = _network(folder, (tuned_on, held), search_seconds(result), bench)
+        scores[_NETWORK], training = _network(folder, (tuned_on, held), result.seconds, bench)
     return LevelResult(name, scores, result, scale, sweep, training)
-
-
-def search_seconds(result: Result) -> float:
-    """Wall time of all trials of a study, those of earlier sittings as well."""
-    if result.study is None:
-        return result.seconds
-    spans = [t.duration for t in result.study.get_trials(deepcopy=False)]
-    return sum(span.total_seconds() for span in spans if span is not None)
 
 
 def _plan(bench: Bm3dBench, scale: float) -> Plan:
@@ -220,7 +212,7 @@ def _tables(one: LevelResult, bench: Bm3dBench) -> list[Table]:
         f"{one.level}: {count} held-out pictures",
         [s.row(name) for name, s in one.scores.items()],
         f"The sweep chose {one.scale:g} times the estimated sigma. {result.spent:.0f} more renders of "
-        f"{len(result.pictures)} pictures, {search_seconds(result):.0f} s, method {result.method}."
+        f"{len(result.pictures)} pictures, {result.seconds:.0f} s, method {result.method}."
         + (f" Network: {one.training}." if one.training else ""),
     )
     gaps = gap_rows({n: s for n, s in one.scores.items() if n != "noisy"}, _TUNED, seed=bench.seed)

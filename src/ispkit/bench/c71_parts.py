@@ -123,7 +123,7 @@ class Found:
     spent: float
     """renders of the set, both stages"""
     seconds: float
-    """of this sitting"""
+    """of all sittings"""
     method: str
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ispkit.bench.experiment import Claim, Experiment, Table, write_experiment
@@ -31,6 +32,7 @@ from ispkit.isp.c71 import PAPER_EXPERT
 from ispkit.isp.catalog import open_isp
 from ispkit.isp.pipeline import ISP
 from ispkit.metrics.intervals import Interval, mean_interval
+from ispkit.ops.encode import srgb_decode, srgb_encode
 from ispkit.perceive.detector import FrozenDetector
 from ispkit.perceive.evaluate import Evaluation, paired_bootstrap
 from ispkit.sensor.catalog import load_sensor
@@ -76,6 +78,8 @@ class DetectorBench:
     workers: int = 1
     pictures: int | None = None
     """only so many, for a quick look"""
+    long_side: int = 352
+    """px that larger pictures are made smaller to, in linear light; the detector looks at 352 x 352"""
     folds: int = 2
     """every picture is held out once, from a tuning on the pictures of the other folds"""
     repeats: int = 2000
@@ -186,9 +190,17 @@ def screen_shots(bench: DetectorBench, gain: float, names: Sequence[str]) -> lis
 
 
 def _pictures(bench: DetectorBench, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Boxes]]:
-    sets = _labelled(bench)
-    pictures = {one.path.stem: one.picture() for one in sets}
-    return pictures, {one.path.stem: one.boxes.renamed(one.names, names) for one in sets}
+    pictures: dict[str, Tensor] = {}
+    labels: dict[str, Boxes] = {}
+    for one in _labelled(bench):
+        picture = one.picture()
+        height, width = (int(n) for n in picture.shape[-2:])
+        factor = min(1.0, bench.long_side / max(height, width))
+        size = (round(height * factor), round(width * factor))
+        linear = F.interpolate(srgb_decode(picture), size, mode="bilinear", antialias=True, align_corners=False)
+        pictures[one.path.stem] = srgb_encode(linear).clamp(0, 1) if factor < 1 else picture
+        labels[one.path.stem] = one.boxes.renamed(one.names, names).scale(size[0] / height, size[1] / width)
+    return pictures, labels
 
 
 def _labelled(bench: DetectorBench) -> list[Labelled]:

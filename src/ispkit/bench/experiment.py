@@ -62,7 +62,11 @@ def environment() -> dict[str, Any]:
     cpu = models[0] if models else platform.processor()
     where = Path(__file__).parent
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=where
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=where,
     )
     libraries = ("torch", "numpy", "rawpy", "opencv-python-headless", "optuna", "cmaes")
     return {

@@ -175,6 +175,7 @@ def summary(result: Result) -> Iterator[str]:
                 low, high = result.held_out.interval[objective]
                 spread = f"   95 % [{low:+.4g}, {high:+.4g}]"
             yield f"{objective:24} {name:11} expert {old:10.4g}   tuned {new:10.4g}   {new - old:+.4g}{spread}"
+    yield "lower is better; PSNR is negated"
     yield f"{len(result.changed)} of {len(result.knobs)} knobs changed, {result.spent:.4g} renders of the set spent"
     for line in result.warnings:
         yield f"note: {line}"
@@ -219,6 +220,8 @@ def _interrupted(out: Path) -> str:
     from ispkit.tune.run_folder import RunFolder
 
     done = len({event["trial"] for event in RunFolder(out).events("complete", "known", "pruned", "failed")})
+    if not done:
+        return f"{out}: stopped before a trial had finished; the same command begins again"
     return f"{out}: {done} finished trials are kept; `ispkit study {out} --report` shows what they found"
 
 
@@ -227,7 +230,7 @@ def _spec(path: Path | None, given: dict[str, Any], data: Any, held_out: str | N
     from ispkit.core.errors import ParamError
     from ispkit.tune.spec import from_dict, load_spec, to_dict
 
-    base: dict[str, Any] = {"version": 1, "held_out": 0.25} if path is None else to_dict(load_spec(path))
+    base: dict[str, Any] = {"version": 1} if path is None else to_dict(load_spec(path))
     if isinstance(data, dict) and isinstance(base.get("data"), dict):
         named = _SOURCES & set(data)  # other pictures; how they are simulated stays as the file says
         data = {**{k: v for k, v in base["data"].items() if not named or k not in _SOURCES}, **data}

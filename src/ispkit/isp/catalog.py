@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import yaml
 
 from ispkit.core.errors import ParamError, RecipeError, nearest
+from ispkit.core.imports import imported
 from ispkit.core.param import Values
 from ispkit.io.atomic import write_bytes
 from ispkit.io.tuning.pp3 import read_pp3
@@ -188,16 +187,7 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 def _imported(text: str) -> ISP:
     """`package.module:attribute`, looked for in the current folder, too."""
-    module, _, attribute = text.partition(":")
-    sys.path.insert(0, "")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ParamError(f"{text!r} cannot be imported ({error}); write package.module:attribute") from error
-    finally:
-        sys.path.remove("")
+    found = imported(text)
     if isinstance(found, type) or not hasattr(found, "space"):
         if not callable(found):
             raise ParamError(f"{text!r} is {type(found).__name__}; it should be an ISP, or a function that gives one")

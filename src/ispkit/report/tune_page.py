@@ -177,7 +177,7 @@ def _cost(result: Result) -> str:
     rows: dict[str, Any] = {
         "renders of the whole set": f"{result.spent:.4g} of {result.budget:g}",
         "trials": counts,
-        "seconds of the last sitting": round(result.seconds, 1),
+        "seconds, all sittings": round(result.seconds, 1),
         "black box": "noisy: leading settings were measured again" if result.noisy else "gives the same every time",
         **({"ended early": result.stopped} if result.stopped else {}),
     }

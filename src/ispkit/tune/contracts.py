@@ -79,6 +79,8 @@ class Outcome:
     residual: Residual | None = None
     rendered: Callable[[], tuple[NDArray[np.uint8], ...]] | None = None
     """loads the pictures, for methods that model them"""
+    constrained: bool = False
+    """what decides is more than the pictures' loss: a trial that misses a constraint has a worse score than its own"""
 
 
 class Searcher(Protocol):

@@ -26,7 +26,8 @@ from ispkit.tune.sensitivity import Progress, Sensitivity, literal_pattern, sens
 from ispkit.tune.spec import TuneSpec, build, from_dict, to_dict
 from ispkit.tune.study import tune
 
-_PROBED_SHARE = 0.2  # of the budget that the probes may cost
+_PROBED_SHARE = 0.2  # of the budget that the probes may cost, those of dead knobs at other settings apart
+_NOT_PROBED = "no knob was turned alone before the search: the budget is too small to probe them"
 _STUDIED = ("isp", "data", "held_out", "start", "objective", "constraints", "anchors", "register", "lock", "unlock")
 """fields of a spec that may not change within one folder"""
 
@@ -64,7 +65,8 @@ def run_job(
     problem, held = build(spec)
     plan = replace(spec.plan(), warm_start=tuple(warm_start))
     _check_plan(problem, plan, hooks.study)
-    found = _probed(problem, plan, room, hooks) if _to_probe(room, probe=probe) else None
+    wanted = _to_probe(room, probe=probe)
+    found = _probed(problem, plan, room, hooks) if wanted else None
     if found is not None:
         dead = tuple(n for n in found.names("dead") if n in problem.space)
         left = plan.budget - found.megapixels / problem.megapixels
@@ -74,6 +76,9 @@ def run_job(
     _keep_fidelity(result, room)
     if found is not None:
         result = _with_probes(result, found, problem)
+        write_result(result)
+    elif wanted:
+        result = replace(result, warnings=(_NOT_PROBED, *result.warnings))
         write_result(result)
     return result, problem
 
@@ -136,11 +141,11 @@ def _probed(problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHook
     if path.is_file():
         found = Sensitivity.from_json(read_json(path))
     else:
-        pictures = _affordable(problem, plan.budget)
+        locked = LockedProblem(problem, plan.lock, plan.unlock)
+        pictures = _affordable(locked, plan.budget)
         if not pictures:
             return None
         room.path.mkdir(parents=True, exist_ok=True)
-        locked = LockedProblem(problem, plan.lock, plan.unlock)
         found = sensitivity(locked, pictures=pictures, seed=plan.seed, progress=hooks.on_probe)
         write_json(path, found.to_json())
     if not set(found.names("acts", "inactive", "failed")) & set(problem.space):

@@ -31,6 +31,8 @@ class RunFolder:
         self.path = Path(path)
         self.store = ArtifactStore(self.path)
         self.database = self.path / "study.db"
+        self.storage = self.path / "storage.json"
+        """where the trials are, if not in the folder's own database"""
         self.spec = self.path / "study.yaml"
         self.environment = self.path / "env.json"
         self.log = self.path / "log.jsonl"
@@ -79,6 +81,16 @@ class RunFolder:
             if not names or event.get("event") in names:
                 found.append(event)
         return found
+
+    def worked_s(self) -> float:
+        """Wall seconds of all sittings, each from its "started" to its last event."""
+        sittings: list[tuple[datetime, datetime]] = []
+        for event in self.events():
+            now = datetime.fromisoformat(event["time"])
+            if event["event"] == "started" or not sittings:
+                sittings.append((now, now))
+            sittings[-1] = (sittings[-1][0], now)
+        return sum((last - first).total_seconds() for first, last in sittings)
 
 
 @contextmanager

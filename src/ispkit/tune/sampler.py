@@ -43,14 +43,14 @@ class SearcherSampler(BaseSampler):
     Its state is rebuilt from the study's trials by whoever asks next, so processes may come and go. Trials of
     `tune` bring residuals and pictures; for others the score alone is told. Trials that miss constraints
     are told a score worse than all before them (feasible first). No trial that has constraints comes with its
-    residual, for a model of it would not know of them; `residuals=False` leaves all of them out, where the
-    score is not the first objective alone.
+    residual, for a model of it would not know of them; `models=False` leaves out all residuals and pictures, where
+    the score is not the first objective alone.
     """
 
     def __init__(
-        self, method: Method, setup: SearchSetup, *, store: ArtifactStore | None = None, residuals: bool = True
+        self, method: Method, setup: SearchSetup, *, store: ArtifactStore | None = None, models: bool = True
     ) -> None:
-        self._method, self.setup, self._store, self._residuals = method, setup, store, residuals
+        self._method, self.setup, self._store, self._models = method, setup, store, models
         self._searcher: Searcher | None = None
         self._told: set[int] = set()
         self._worst = -math.inf
@@ -133,14 +133,15 @@ class SearcherSampler(BaseSampler):
         store, residual = self._store, None
         if store is None:
             return outcome
-        if record.residual is not None and self._residuals and not constrained:
+        if record.residual is not None and self._models and not constrained:
             try:
                 residual = store.residual(record.residual)
             except FileError:
                 if store.residual_path(record.residual).is_file():  # damaged; a missing one is another machine's
                     raise
-        rendered = record.rendered
-        return Outcome(outcome.point, outcome.score, residual, (lambda: store.pictures(rendered)) if rendered else None)
+        rendered = record.rendered if self._models else ()
+        load = (lambda: store.pictures(rendered)) if rendered else None
+        return Outcome(outcome.point, outcome.score, residual, load, constrained=constrained)
 
     def _point(self, trial: FrozenTrial) -> Point:
         record, space = record_of(trial), self.setup.space

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from ispkit.core.errors import BlackBoxError, ParamError
+from ispkit.core.errors import BlackBoxError
 from ispkit.core.param import Choice, Knob
 from ispkit.core.space import ParamSpace
 from ispkit.tune.contracts import Measurement, Point, Problem
@@ -18,6 +18,9 @@ State = Literal["acts", "dead", "inactive", "failed"]
 Progress = Callable[[int, int], None]
 """(probes done, probes in all)"""
 _MAX_OPTIONS = 8
+_TRIES = 3
+_ELSEWHERE = 2  # random settings at which dead knobs are looked at again
+_AWAY = "acts only away from the defaults of others"
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,6 @@ class Sensitivity:
         """The knobs that move an objective most come first."""
         return tuple(sorted(self.effects, key=lambda e: -e.swing(objective)))
 
-    def reduced(self, space: ParamSpace) -> ParamSpace:
-        """The knobs worth a search: those that act, and those that another setting may wake.
-
-        Raises `ParamError` if none is left.
-        """
-        dead = set(self.names("dead"))
-        kept = [n for n in space if n not in dead]
-        if not kept:
-            raise ParamError("no knob changes any picture; does the black box read the values it is given?")
-        return space.select(*(literal_pattern(n) for n in kept))
-
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before a search."""
         lines = []
@@ -110,36 +102,98 @@ def sensitivity(
 ) -> Sensitivity:
     """Turn each knob to both ends of its range (a choice: to each other option) from the problem's defaults.
 
-    Costs about two renders a knob of the chosen `pictures` (indices; None: all). A knob is "dead" if no picture
-    changes by a single code, "inactive" if its own condition keeps it off at the defaults. Raises
-    `BlackBoxError` if even the defaults cannot be rendered.
+    Costs about two renders a knob of the chosen `pictures` (indices; None: all). A knob is "inactive" if its own
+    condition keeps it off at the defaults, or if it changes no picture there but does so at one of two random
+    settings of the others; it is "dead" if no picture changes by a single code anywhere. Raises `BlackBoxError` if
+    even the defaults cannot be rendered.
     """
     space = problem.space
     base_point = space.to_vector(space.defaults()).double().numpy()
-    base = problem.measure(space.from_vector(torch.from_numpy(base_point)), pictures=pictures, seed=seed)
+    prober = _Prober(problem, pictures, seed, progress)
+    base = prober.base(base_point)
     active = space.active(space.defaults())
     plans = {n: _probe_points(space, n, base_point) if bool(active[n]) else [] for n in space}
-    total, done, cost = sum(map(len, plans.values())), 0, base.megapixels
-    effects = []
-    for name, points in plans.items():
-        probes: list[Probe] = []
-        reason = "" if points else _condition(space[name])
-        for point in points:
-            values = space.from_vector(torch.from_numpy(point))
-            try:
-                seen = problem.measure(values, pictures=pictures, seed=seed)
-            except BlackBoxError as error:
-                reason = str(error)
-            else:
-                probes.append(_probe(space.readable(values)[name], seen, base))
-                cost += seen.megapixels
-            done += 1
-            if progress is not None:
-                progress(done, total)
-        effects.append(KnobEffect(name, _state(probes, planned=bool(points)), tuple(probes), reason))
+    prober.total = sum(map(len, plans.values()))
+    effects = {name: _effect(prober, name, points, base) for name, points in plans.items()}
+    _wake(prober, effects)
     shown = tuple(problem.pictures[i] for i in base.pictures)
     knobs = {"defaults": space.readable(space.defaults())}
-    return Sensitivity(tuple(effects), problem.objectives, shown, cost, knobs)
+    return Sensitivity(tuple(effects.values()), problem.objectives, shown, prober.cost, knobs)
+
+
+class _Prober:
+    """Measures points and counts what that costs, failures included."""
+
+    def __init__(self, problem: Problem, pictures: Sequence[int] | None, seed: int, progress: Progress | None) -> None:
+        self.space, self.seed = problem.space, seed
+        self._problem, self._pictures, self._progress = problem, pictures, progress
+        self.cost = self._each = 0.0
+        self.done = self.total = 0
+
+    def base(self, point: Point) -> Measurement:
+        """Where everything starts; tried again, for a program that fails now and then. Raises `BlackBoxError`."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._measured(point)
+            except BlackBoxError:
+                continue
+        return self._measured(point)
+
+    def look(self, point: Point) -> Measurement | str:
+        """One probe: the measurement, or why there is none."""
+        try:
+            found: Measurement | str = self._measured(point)
+        except BlackBoxError as error:
+            found = str(error)
+            self.cost += self._each
+        self.done += 1
+        if self._progress is not None:
+            self._progress(self.done, max(self.total, self.done))
+        return found
+
+    def _measured(self, point: Point) -> Measurement:
+        values = self.space.from_vector(torch.from_numpy(point))
+        found = self._problem.measure(values, pictures=self._pictures, seed=self.seed)
+        self.cost += found.megapixels
+        self._each = found.megapixels
+        return found
+
+
+def _effect(prober: _Prober, name: str, points: Sequence[Point], base: Measurement) -> KnobEffect:
+    """One knob at its probes, the others at the defaults."""
+    if not points:
+        return KnobEffect(name, "inactive", reason=_condition(prober.space[name]))
+    probes: list[Probe] = []
+    reason = ""
+    for point in points:
+        seen = prober.look(point)
+        if isinstance(seen, str):
+            reason = seen
+        else:
+            value = prober.space.readable(prober.space.from_vector(torch.from_numpy(point)))[name]
+            probes.append(_probe(value, seen, base))
+    return KnobEffect(name, _state(probes, len(points)), tuple(probes), reason)
+
+
+def _wake(prober: _Prober, effects: dict[str, KnobEffect]) -> None:
+    """Look at dead knobs again where the others are anywhere: a radius does nothing while its strength is 0."""
+    chance = np.random.default_rng(prober.seed)
+    for _ in range(_ELSEWHERE):
+        dead = [name for name, effect in effects.items() if effect.state == "dead"]
+        if len(dead) in (0, len(effects)):  # nothing to wake, or nothing that could
+            return
+        elsewhere = chance.random(prober.space.dim)
+        prober.total = prober.done + 1 + len(dead)
+        there = prober.look(elsewhere)
+        if isinstance(there, str):
+            continue
+        for name in dead:
+            i = list(prober.space).index(name)
+            moved = elsewhere.copy()
+            moved[i] = 1.0 if elsewhere[i] < 0.5 else 0.0
+            seen = prober.look(moved)
+            if not isinstance(seen, str) and _probe(0.0, seen, there).change > 0:
+                effects[name] = replace(effects[name], state="inactive", reason=_AWAY)
 
 
 def _probe_points(space: ParamSpace, name: str, base: Point) -> list[Point]:
@@ -169,12 +223,10 @@ def _probe(value: Any, seen: Measurement, base: Measurement) -> Probe:
     return Probe(value, scores, change)
 
 
-def _state(probes: Sequence[Probe], *, planned: bool) -> State:
-    if not planned:
-        return "inactive"
-    if not probes:
-        return "failed"
-    return "acts" if any(p.change > 0 for p in probes) else "dead"
+def _state(probes: Sequence[Probe], planned: int) -> State:
+    if any(p.change > 0 for p in probes):
+        return "acts"
+    return "dead" if len(probes) == planned else "failed"
 
 
 def _condition(knob: Knob) -> str:

@@ -88,7 +88,7 @@ class TuneSpec:
     data: DataSpec
     start: str | None = None
     """the expert's setting: a YAML file of knob: value, or a parameter file of the ISP's own, such as a .pp3"""
-    held_out: float | DataSpec | tuple[str, ...] = 0.0
+    held_out: float | DataSpec | tuple[str, ...] = 0.25
     """a share of the pictures, their names, or other data"""
     objective: str = "psnr"
     """as `objectives.grammar.FORMS` says; several with ';'"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -44,7 +43,6 @@ def tune(
     `FileError` where the folder cannot be worked in, and `BlackBoxError` after too many failures in a row.
     """
     plan, hooks = plan or Plan(), hooks or Hooks()
-    began = time.monotonic()
     made = built(problem)
     locked = LockedProblem(made, plan.lock, plan.unlock)
     spawn = plan.workers if plan.workers > 1 or plan.trial_timeout_s is not None else 0
@@ -64,9 +62,10 @@ def tune(
             verdict = declare(engine)
         finally:
             crew.close()
-        result = replace(_result(engine, verdict, held_out), seconds=time.monotonic() - began)
-        write_result(result)
+        result = _result(engine, verdict, held_out)
         room.note("finished", best=verdict.best.trial, scores=dict(verdict.best.scores), spent=engine.budget.spent)
+        result = replace(result, seconds=room.worked_s())
+        write_result(result)
     return result
 
 
@@ -118,9 +117,10 @@ def _sampler(room: RunFolder, problem: LockedProblem, plan: Plan, scoring: Scori
     if plan.method in OPTUNA_METHODS:  # a resumed study goes on with other random numbers, not the same again
         return OPTUNA_METHODS[plan.method]((plan.seed * 1_000_003 + trials) % 2**32, plan.budget)
     start = to_point(problem.space, problem.space.defaults())
-    setup = SearchSetup(problem.space, start, int(plan.budget), plan.seed, problem, plan.options)
-    store = None if plan.prune else room.store
-    return SearcherSampler(method_named(plan.method), setup, store=store, residuals=scoring.first_only)
+    models = scoring.first_only and not plan.prune  # else what is minimized is more, or less, than the pictures tell
+    known = problem if models else None
+    setup = SearchSetup(problem.space, start, int(plan.budget), plan.seed, known, plan.options)
+    return SearcherSampler(method_named(plan.method), setup, store=room.store if models else None, models=models)
 
 
 def _described(problem: LockedProblem) -> dict[str, object]:

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from ispkit.tune.auto.composed import ComposedSearcher, picture_loss_of
-from ispkit.tune.auto.residual import ResidualSearcher
+from ispkit.tune.auto.residual import ResidualOptions, ResidualSearcher
 from ispkit.tune.contracts import Outcome, Point, Searcher, SearchSetup
 
 
 class AutoSearcher:
     """Residuals: `ResidualSearcher`. A loss on pictures: `ComposedSearcher`. A score alone: `ScalarSearcher`.
 
+    With constraints the score alone counts, for neither a residual nor a loss knows of them.
+
     The options are those of the method that is chosen. Until a trial has finished, the start is asked for, then points
-    near it.
+    near it. Raises `ParamError` for an unknown option.
     """
 
     def __init__(self, setup: SearchSetup) -> None:
+        ResidualOptions.of(setup.options)  # a wrong name is said before the first render
         self._setup = setup
         self._start = np.asarray(setup.start, dtype=np.float64)
         self._before: list[Outcome] = []
@@ -58,7 +61,7 @@ class AutoSearcher:
     def _choose(self, outcome: Outcome) -> Searcher:
         if outcome.residual is not None:
             return ResidualSearcher(self._setup)
-        if outcome.rendered is not None:
+        if outcome.rendered is not None and not outcome.constrained:
             loss = picture_loss_of(self._setup.problem, outcome.rendered())
             if loss is not None:
                 return ComposedSearcher(self._setup, loss)

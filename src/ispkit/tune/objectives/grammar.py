@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ispkit.core.errors import ParamError, nearest
+from ispkit.core.imports import imported
 from ispkit.data.scenes import Scene
 from ispkit.metrics import METRICS
 from ispkit.metrics.lpips import Lpips
@@ -127,17 +127,7 @@ _BUILDERS: dict[str, Callable[[str], Objective]] = {
 
 def _imported(module: str, attribute: str) -> Objective:
     """The user's own: an objective, or a function."""
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ParamError(
-            f"objective '{module}:{attribute}': {error}; known kinds: {', '.join(_BUILDERS)}; a module of yours must "
-            "be on the Python path"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ParamError(f"objective '{module}:{attribute}': no attribute {part!r}; {nearest(part, vars(found))}")
-        found = getattr(found, part)
+    found = imported(f"{module}:{attribute}")
     if all(hasattr(found, name) for name in ("name", "needs", "score", "residual", "loss")):
         own: Objective = found
         return own

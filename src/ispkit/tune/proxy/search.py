@@ -43,7 +43,10 @@ class ProxySearcher:
     def __init__(self, setup: SearchSetup) -> None:
         side: object = setup.problem
         if not isinstance(side, PictureSide):
-            raise ParamError("the method proxy models pictures, and this problem has none; take cma or turbo")
+            raise ParamError(
+                "the method proxy models the pictures of one objective: neither weights nor pruning go with it, nor a "
+                "problem without pictures; take cma or turbo"
+            )
         self.config: ProxyConfig = configured(setup.options)
         self.space, self.seed, self.start = setup.space, setup.seed, setup.start
         self._side: PictureSide = side
