@@ -142,12 +142,18 @@ def _front_lines(result: Result, front: list[dict[str, object]]) -> Iterator[str
 
 
 def _rolled_back(result: Result, patterns: list[str]) -> tuple[dict[str, float], Setting]:
-    """Scores and values of the result with some knobs back at the expert's value, measured now."""
+    """Scores and values of the result with some knobs back at the expert's value, measured now, held out as well."""
     from ispkit.tune.finish import roll_back
-    from ispkit.tune.job import spec_of, tuned_problem
+    from ispkit.tune.job import spec_of
+    from ispkit.tune.spec import build
 
-    candidate = roll_back(tuned_problem(spec_of(result.folder)), result, patterns)
-    return dict(candidate.scores), dict(candidate.values)
+    problem, held = build(spec_of(result.folder))
+    candidate = roll_back(problem, result, patterns)
+    scores = dict(candidate.scores)
+    if held is not None:
+        values = {name: value for name, value in candidate.values.items() if name in held.space}
+        scores |= {f"{name}, held out": score for name, score in held.measure(values).scores.items()}
+    return scores, dict(candidate.values)
 
 
 def _export(run: Path, values: Setting, path: Path) -> Path:

@@ -203,14 +203,15 @@ def _checked_url(storage: str | None) -> str | None:
         return None
     import sqlalchemy
 
+    shown = storage.partition("://")[0] + "://..."  # a password belongs on no screen
     try:
         sqlalchemy.create_engine(storage).connect().close()
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--storage {storage}: this database needs the package {error.name}") from error
+        raise MissingExtraError(f"--storage {shown}: this database needs the package {error.name}") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = " ".join(str(error).split()).partition(" (Background")[0]
         raise ParamError(
-            f"--storage {storage}: {reason}; write such as sqlite:///study.db or mysql://user:word@host/base"
+            f"--storage {shown}: {reason}; write such as sqlite:///study.db or mysql://user:word@host/base"
         ) from error
     return storage
 

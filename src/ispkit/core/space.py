@@ -120,7 +120,8 @@ class ParamSpace(Mapping[str, Knob]):
                 values[name] = (x * len(knob.options)).floor().clamp(max=len(knob.options) - 1).long()
                 continue
             raw = knob.from_unit(x)
-            legal = knob.snap(raw)
+            snapped = knob.snap(raw)
+            legal = snapped + (snapped.clamp(knob.low, knob.high) - snapped).detach()  # exp(log) rounds past an end
             values[name] = raw + (legal - raw).detach() if straight_through else legal
         for lower, higher in self.orderings:
             values[higher] = torch.maximum(torch.as_tensor(values[lower]), torch.as_tensor(values[higher]))

@@ -184,11 +184,21 @@ class Engine:
                 break
         if not self._jobs:
             if one and self.expert is None and not self.budget.room():
-                raise BlackBoxError(f"the expert's setting was not measured within {self.plan.budget:g} renders")
+                raise BlackBoxError(self._without_expert())
             return not self.stopped and self._may_start()
         for answer in self._crew.wait():
             self._take(answer)
         return True
+
+    def _without_expert(self) -> str:
+        """The budget is spent, perhaps before so many failures in a row that the study is given up."""
+        failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        reasons = [t.user_attrs[REASON] for t in failed if REASON in t.user_attrs and INTERRUPTED not in t.user_attrs]
+        last = f", the last failure: {reasons[-1]}" if reasons else ""
+        return (
+            f"the expert's setting was not measured within {self.plan.budget:g} renders{last}; "
+            f"see {self.room.log}, mend the black box and start again with the same folder and a larger budget"
+        )
 
     def _may_start(self) -> bool:
         if not self.budget.room():

@@ -37,20 +37,30 @@ class Verdict:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Repeats:
+    """Expert and leaders as they were measured again, the best first, and what has to be said about it."""
+
+    expert: Candidate
+    leaders: list[Candidate]
+    remark: str = ""
+    expert_failed: bool = False
+    """nothing can be compared with it then, so no leader is left"""
+
+
 def declare(engine: Engine) -> Verdict:
     """The best setting that is sure: never worse than the expert's, and within the guard."""
     found = candidates(engine)
     expert, others = found[0], found[1:]
     warnings: list[str] = []
-    order = _ranked(others, engine.scoring)
-    guard = engine.plan.guard
+    order, guard, again = _ranked(others, engine.scoring), engine.plan.guard, None
     if engine.noisy:
         kept = [c for c in order if _keeps(c, expert, guard, engine.scoring)]
         count = min(engine.plan.leaders, max(1, int(engine.budget.reserve) - 1))  # one round at least, if it can be
         leaders = (kept + [c for c in order if c not in kept])[:count]
-        expert, order, repeats = _repeated(engine, expert, leaders)
-        if repeats < engine.plan.repeats:
-            warnings.append(f"the budget allowed {repeats} of {engine.plan.repeats} repeats of the leading settings")
+        again = _repeated(engine, expert, leaders)
+        expert, order = again.expert, again.leaders
+        warnings += [again.remark] if again.remark else []
     pool = [c for c in order if _beats(c, expert, engine.scoring)]
     front = _front([expert, *order], engine.scoring) if engine.scoring.pareto else ()
     if engine.scoring.pareto:
@@ -60,7 +70,7 @@ def declare(engine: Engine) -> Verdict:
     verdict = None
     if guard is not None:
         verdict = _verdict(guard, best, expert, pool, engine)
-    if best is expert:
+    if best is expert and not (again and again.expert_failed):
         warnings.append("no setting was found that is better than the expert's; the expert's is kept")
     return Verdict(best, expert, front or (best,), verdict, tuple(warnings))
 
@@ -121,19 +131,21 @@ def bound_warnings(knobs: Sequence[KnobChange]) -> list[str]:
 
 
 def check_held_out(
-    problem: Problem, expert: Setting, best: Setting, *, room: RunFolder, repeats: int = 1, seed: int = 0
+    problem: Problem, expert: Setting, best: Setting, *, room: RunFolder, seeds: Sequence[int] = (0,)
 ) -> HeldOut:
-    """Measure both settings on other pictures. Not part of the budget. Raises what the problem raises."""
+    """Measure both settings on other pictures, once under each seed. Not part of the budget.
+
+    Raises what the problem raises.
+    """
 
     def measured(values: Setting) -> Candidate:
         known = legal(problem.space, {n: values[n] for n in problem.space if n in values})
-        seeds = range(seed, seed + repeats)
         return _mean(-1, [take(problem, known, pictures=None, seed=s, store=room.store) for s in seeds])
 
     old = measured(expert)
     new = old if best == expert else measured(best)
     gains = {n: np.subtract(new.per_picture[n], old.per_picture[n]).tolist() for n in problem.objectives}
-    intervals = {n: mean_interval(g, repeats=_RESAMPLES, seed=seed) for n, g in gains.items()}
+    intervals = {n: mean_interval(g, repeats=_RESAMPLES, seed=seeds[0]) for n, g in gains.items()}
     return HeldOut(
         pictures=problem.pictures,
         expert=old,
@@ -179,16 +191,10 @@ def held_out_or_warning(
     """The held-out check; a black box that fails there does not cost the result."""
     if problem is None:
         return None, ()
-    repeats = engine.plan.repeats if engine.noisy else 1
+    first = engine.plan.seed
+    seeds = range(first, first + (engine.plan.repeats if engine.noisy else 1))
     try:
-        seen = check_held_out(
-            problem,
-            verdict.expert.values,
-            verdict.best.values,
-            room=engine.room,
-            repeats=repeats,
-            seed=engine.plan.seed,
-        )
+        seen = check_held_out(problem, verdict.expert.values, verdict.best.values, room=engine.room, seeds=seeds)
     except IspkitError as error:
         return None, (f"the held-out check failed: {error}",)
     return seen, ()
@@ -213,24 +219,42 @@ def _mean(number: int, records: Sequence[Record]) -> Candidate:
     )
 
 
-def _repeated(
-    engine: Engine, expert: Candidate, leaders: Sequence[Candidate]
-) -> tuple[Candidate, list[Candidate], int]:
+def _repeated(engine: Engine, expert: Candidate, leaders: Sequence[Candidate]) -> _Repeats:
     """Expert and leaders by their repeats alone: the measurement that made them leaders flatters them."""
-    everyone = [expert, *leaders]
+    everyone, wanted = [expert, *leaders], engine.plan.repeats
     seen: list[list[Record]] = [[] for _ in everyone]
     rounds = 0
-    for repeat in range(1, engine.plan.repeats + 1):
+    for repeat in range(1, wanted + 1):
         settings = [c.values for c in everyone]
-        if not engine.budget.room(float(engine.missing(settings, repeat)), final=True):
+        affordable = engine.budget.room(float(engine.missing(settings, repeat)), final=True)
+        found = engine.remeasure(settings, repeat, purpose="leaders") if affordable else []
+        lost = "" if found and found[0] is not None else _expert_lost(engine, expert)
+        if lost:  # in this sitting, or in an earlier one and there is no budget to try again
+            return _Repeats(expert, [], lost, expert_failed=True)
+        if not affordable:
             break
-        for mine, record in zip(seen, engine.remeasure(settings, repeat, purpose="leaders"), strict=True):
+        for mine, record in zip(seen, found, strict=True):
             mine.extend([record] if record is not None else [])
         rounds += 1
-    if not rounds or len(seen[0]) < rounds:
-        return expert, list(leaders), 0
+    remark = f"the budget allowed {rounds} of {wanted} repeats of the leading settings" if rounds < wanted else ""
+    if not rounds:
+        return _Repeats(expert, list(leaders), remark)
     means = [_mean(c.trial, r) for c, r in zip(everyone, seen, strict=True) if len(r) == rounds]
-    return means[0], _ranked(means[1:], engine.scoring), rounds
+    return _Repeats(means[0], _ranked(means[1:], engine.scoring), remark)
+
+
+def _expert_lost(engine: Engine, expert: Candidate) -> str:
+    """What to say if the expert's setting failed under a seed of the repeats; nothing if it did not."""
+    key = engine.key(expert.values)
+    last = {e["seed"]: e for e in engine.room.events("remeasured") if e["key"] == key and e["purpose"] == "leaders"}
+    failed = [e["reason"] for e in last.values() if not e["measurement"]]
+    if not failed:
+        return ""
+    return (
+        f"the expert's setting failed when it was measured again ({failed[-1]}), so no setting can be shown to be "
+        f"better and the expert's is kept; see {engine.room.log}, mend the black box and start again with the same "
+        "folder and a larger budget"
+    )
 
 
 def _ranked(found: Sequence[Candidate], scoring: Scoring) -> list[Candidate]:

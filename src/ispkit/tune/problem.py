@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +24,13 @@ from ispkit.core.param import Values
 from ispkit.core.space import ParamSpace
 from ispkit.data.scenes import Scene
 from ispkit.isp.anchored import AnchoredISP, conditions_of
+from ispkit.isp.external.command import SpecISP
+from ispkit.isp.external.files import frame_digest
 from ispkit.isp.pipeline import ISP, Pipeline
 from ispkit.kpi.registration import register
 from ispkit.ops.luma import luminance
 from ispkit.tune.contracts import Measurement, Residual
+from ispkit.tune.distributions import same_knobs
 from ispkit.tune.objectives.base import Objective, check_names, check_scenes, target_of
 from ispkit.tune.objectives.constraints import Constraint
 from ispkit.tune.sketch import LIMIT, count_sketch
@@ -91,6 +99,14 @@ class PictureProblem:
     def inputs(self) -> list[Frame]:
         """What the ISP reads, one frame of one picture a scene."""
         return [s.frame for s in self.scenes]
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """Digests of what the names of knobs and pictures do not tell: "program" (the ISP) and "pictures".
+
+        The pictures' one covers frames, targets, labels and conditions, and names the arithmetic it was made with.
+        """
+        return {"program": _isp_digest(self.isp), "pictures": _scenes_digest(self.scenes)}
 
     def measure(self, values: Values, *, pictures: Sequence[int] | None = None, seed: int = 0) -> Measurement:
         """Render (some of) the scenes and judge them; `values` may leave knobs out.
@@ -260,6 +276,40 @@ class _Blamed:
         if isinstance(error, Exception):  # Ctrl-C is no fault of the black box
             reason = str(error) if isinstance(error, BlackBoxError) else f"{type(error).__name__}: {error}"
             raise BlackBoxError(f"{self.who}: {reason}") from error
+
+
+def _isp_digest(isp: ISP) -> str:
+    """Of all knobs and defaults, and of a spec and its program's version, or of a pipeline's stages and tables."""
+    inner = isp.isp if isinstance(isp, AnchoredISP) else isp
+    words: list[Any] = [type(inner).__qualname__, same_knobs(isp.space)]
+    if isinstance(inner, SpecISP):
+        words += [[n, k.key, dict(k.written), dict(k.enable), k.off_at] for n, k in inner.spec.knobs.items()]
+        words.append(inner.spec.digest())
+        with suppress(BlackBoxError):  # a program that cannot tell its version may render all the same
+            words.append(inner.version)
+    if isinstance(inner, Pipeline):
+        words += [[n, type(s).__qualname__, *map(_tensor_digest, _tensors(s))] for n, s in inner.stages.items()]
+    return hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()
+
+
+def _scenes_digest(scenes: Sequence[Scene]) -> str:
+    """digest@arithmetic: pictures that are simulated differ in the last bit from one kind of processor to another."""
+    words: list[Any] = []
+    for scene in scenes:
+        tensors = [*([] if scene.target is None else [scene.target]), *_tensors(scene.labels)]
+        digests = [frame_digest(scene.frame), *map(_tensor_digest, tensors)]
+        words.append([scene.name, sorted(scene.conditions.items()), digests])
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+    return f"{digest}@{platform.machine()}-{torch.backends.cpu.get_cpu_capability()}-torch{torch.__version__}"
+
+
+def _tensors(thing: Any) -> list[Tensor]:
+    return [v for v in getattr(thing, "__dict__", {}).values() if isinstance(v, Tensor)]
+
+
+def _tensor_digest(tensor: Tensor) -> str:
+    plain = np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return hashlib.sha256(f"{plain.dtype} {plain.shape}".encode() + plain.tobytes()).hexdigest()
 
 
 def _takes_batches(isp: ISP) -> bool:

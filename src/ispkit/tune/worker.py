@@ -17,6 +17,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
 from ispkit.core.errors import BlackBoxError
+from ispkit.isp.external.folders import remove_orphans
 from ispkit.tune.artifacts import ArtifactStore
 from ispkit.tune.contracts import Problem
 from ispkit.tune.distributions import Setting
@@ -126,8 +127,8 @@ class _Slot:
 class WorkerPool:
     """Processes that each build the problem and answer tasks; one that hangs or dies is replaced.
 
-    A worker leads a process group of its own, so that programs it has started end with it. The problem, or
-    its factory, must be picklable.
+    A worker leads a session of its own, so that what it has forked ends with it; a `CommandISP`'s programs see to
+    that themselves (`isp.external.process`). The problem, or its factory, must be picklable.
     """
 
     def __init__(
@@ -174,10 +175,11 @@ class WorkerPool:
                 return done
 
     def close(self) -> None:
-        """Kill every worker with all it has started."""
+        """Kill every worker with all it has started, and remove the folders that they leave behind."""
         for slot in self._slots:
             _kill(slot.process)
             slot.pipe.close()
+        remove_orphans()
 
     def _started(self) -> _Slot:
         context = multiprocessing.get_context("spawn")
@@ -242,7 +244,7 @@ def _serve(
 ) -> None:
     """A worker's life: build, say so, answer until the pipe is closed."""
     if sys.platform != "win32":
-        os.setpgrp()
+        os.setsid()  # a program that asks the terminal for a password fails rather than waits
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     import torch
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -25,6 +23,7 @@ from ispkit.core.meta import View
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.pictures import write_picture
 from ispkit.io.read_pictures import Picture, read_picture
+from ispkit.isp.external.folders import make_folder, remove
 from ispkit.isp.external.spec import InputRule, OutputRule
 
 
@@ -108,7 +107,8 @@ def stack_pictures(frame: Frame, pictures: list[Tensor], writes: Domain) -> Fram
 class Rooms:
     """A temporary folder of one process, with the inputs written so far and one folder a worker.
 
-    It goes when the owner does; a copy in another process makes its own.
+    It goes when the owner does, or with the next one made if the owner was killed; a copy in another process
+    makes its own.
     """
 
     def __init__(self) -> None:
@@ -129,9 +129,9 @@ class Rooms:
         """The folder, made on first use."""
         with self._lock:
             if self._root is None or self._owner != os.getpid():  # a forked child shares nothing
-                self._root = Path(tempfile.mkdtemp(prefix="ispkit-isp-"))
+                self._root, lock = make_folder()
                 self._owner, self._free, self._made = os.getpid(), [], 0
-                weakref.finalize(self, _remove, self._root, self._owner)
+                weakref.finalize(self, _remove, self._root, lock, self._owner)
             return self._root
 
     @contextmanager
@@ -166,6 +166,6 @@ class Rooms:
         return path
 
 
-def _remove(root: Path, owner: int) -> None:
+def _remove(root: Path, lock: int | None, owner: int) -> None:
     if os.getpid() == owner:
-        shutil.rmtree(root, ignore_errors=True)
+        remove(root, lock)
