@@ -15,6 +15,7 @@ from ispkit.bench.c71_parts import (
     baseline,
     compare,
     kpi_table,
+    lower,
     natural_scenes,
     relative_gain,
     staged_search,
@@ -70,7 +71,7 @@ def _experiment(found: list[GainResult], bench: C71Bench, command: str, seconds:
         Table(
             f"Gain {g.gain:g}: {g.scenes[1]} held-out scenes",
             [c.row() for c in g.changes],
-            f"All five together {abs(g.share):.1%} {'lower' if g.share > 0 else 'higher'} in the mean; "
+            f"All five together {lower(g.share)} in the mean; "
             f"{g.found.spent:.0f} renders of {g.scenes[0]} scenes, {g.found.seconds:.0f} s, method {g.found.method}.",
         )
         for g in found

@@ -198,3 +198,8 @@ def compare(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float
 def relative_gain(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]]) -> float:
     """How much lower the five KPIs are in the mean, as a share of the old ones; one number for an experiment."""
     return float(np.mean([1 - np.mean(new[n]) / np.mean(old[n]) for n in KPIS]))
+
+
+def lower(share: float) -> str:
+    """A `relative_gain` in words."""
+    return f"{abs(share):.1%} {'lower' if share > 0 else 'higher'}"

@@ -16,6 +16,7 @@ from ispkit.bench.c71_parts import (
     baseline,
     compare,
     kpi_table,
+    lower,
     natural_scenes,
     relative_gain,
     staged_search,
@@ -71,8 +72,9 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
     scenes = _rig_scenes(bench, gain)
     plain = C71()
     isp = AnchoredISP(plain, knobs=FOLLOWING, anchors={"cct_k": sorted(LIGHTS_K.values())})
-    by_scene = [kpi_table(plain, [scene], baseline()) for scene in scenes]
-    reference = {name: [v for table in by_scene for v in table[name]] for name in by_scene[0]}
+    daylight = [s for s in scenes if s.conditions["cct_k"] == _TESTED_K]
+    # the baseline knows one light; what it does under the others is no goal
+    reference = {name: values * len(scenes) for name, values in kpi_table(plain, daylight, baseline()).items()}
     found = staged_search(isp, scenes, reference, folder, bench, hooks=hooks)
     return isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain})
 
@@ -90,13 +92,13 @@ def _experiment(found: Sequence[RigResult], bench: C71Bench, command: str, secon
         Table(
             f"Gain {f.gain:g}, held-out natural scenes under D65",
             f.rows,
-            f"All five together {f.share:.1%} lower than the baseline; by injection {f.injected_share:.1%}.",
+            f"All five together {lower(f.share)} than the baseline's; by injection {lower(f.injected_share)}.",
         )
         for f in found
     ]
     claim = Claim(
         "at least 80 % of what tuning by injection gains",
-        ", ".join(f"gain {f.gain:g}: {f.share:.1%} of {f.injected_share:.1%}" for f in found),
+        ", ".join(f"gain {f.gain:g}: {lower(f.share)}, by injection {lower(f.injected_share)}" for f in found),
         all(f.injected_share > 0 and f.share >= _WANTED * f.injected_share for f in found),
     )
     lights = ", ".join(f"{name} ({kelvin:g} K)" for name, kelvin in LIGHTS_K.items())
@@ -119,6 +121,7 @@ def _experiment(found: Sequence[RigResult], bench: C71Bench, command: str, secon
 _NOTES = (
     "Targets are the chart itself, resampled to the camera's pixels by the measured light transport.",
     "White balance and matrix have a value at each light and are interpolated between; all other knobs are shared.",
+    "The KPIs to reach under every light are those of the baseline in daylight, the one light that it was made for.",
     "The rig's exposure is set once so that the screen's white reads like the white of the injected shots.",
 )
 

@@ -90,8 +90,10 @@ def _kept(room: RunFolder) -> dict[int, tuple[str, str, float]]:
     """Trial -> digest of its first picture, where it came from, how far it misses constraints."""
     try:
         study = read_study(room.path)
-    except FileError:  # a study in a server's database
-        return {}
+    except FileError:
+        if room.database.is_file():
+            raise
+        return {}  # a study in a server's database
     found = {}
     for trial in study.get_trials(deepcopy=False):
         record = record_of(trial)
