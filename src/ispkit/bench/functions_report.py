@@ -80,8 +80,11 @@ def medians(runs: Iterable[Run]) -> list[Table]:
     return tables
 
 
-def write_functions(folder: Path, runs: Sequence[Run], *, command: str, seconds: float) -> tuple[Path, Path]:
-    """Write functions.json and functions.md; their paths. Raises `FileError`."""
+def write_functions(folder: Path, runs: Sequence[Run], *, command: str) -> tuple[Path, Path]:
+    """Write functions.json and functions.md; their paths. Its seconds are those inside the methods.
+
+    Raises `FileError`.
+    """
     verdicts = summarize(runs)
     seeds = sorted({run.seed for run in runs})
     won = sum(v.ours_median < v.rival_median for v in verdicts)
@@ -105,7 +108,7 @@ def write_functions(folder: Path, runs: Sequence[Run], *, command: str, seconds:
         "from its middle)",
         seed=seeds[0],
         budget=f"{', '.join(map(str, sorted({b for r in runs for b in r.budgets})))} measurements; {len(seeds)} seeds",
-        seconds=seconds,
+        seconds=sum(spent.values()),
         tables=[*tables, *medians(runs), Table("Processor seconds inside the methods", [dict(spent)])],
         claims=claims if verdicts else (),
         notes=_NOTES,

@@ -59,8 +59,6 @@ def functions(
 
     ispkit bench functions --preset small --method auto --method cma
     """
-    import time
-
     from ispkit.bench.functions_report import write_functions
     from ispkit.bench.functions_run import BUDGETS, ENTRANTS, run_functions
 
@@ -69,7 +67,6 @@ def functions(
     wanted = _whole_numbers("--budgets", budgets) if budgets is not None else limits
     methods = [one_of("--method", m, ENTRANTS) for m in method or ENTRANTS]
     with experiment_room("functions", out, results, as_json=as_json) as room:
-        began = time.monotonic()
         runs = run_functions(
             room.out / "runs.jsonl",
             seeds=range(seeds or count),
@@ -78,8 +75,7 @@ def functions(
             workers=workers,
             progress=room.bars.counting("runs"),
         )
-        seconds = time.monotonic() - began
-        written = write_functions(room.results, runs, command=command_line(), seconds=seconds)
+        written = write_functions(room.results, runs, command=command_line())
     room.tell(*written)
 
 
