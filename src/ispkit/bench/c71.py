@@ -12,13 +12,13 @@ from ispkit.bench.c71_parts import (
     C71Bench,
     Found,
     KpiChange,
+    StagedSearch,
     baseline,
     compare,
     kpi_table,
     lower,
     natural_scenes,
     relative_gain,
-    staged_search,
 )
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.core.param import Values
@@ -60,7 +60,8 @@ def at_gain(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], H
     """One gain: search from a random start on the tuning scenes, then both settings on those held out."""
     isp = C71()
     tuned, held = natural_scenes(bench, gain)
-    found = staged_search(isp, tuned, kpi_table(isp, tuned, baseline()), folder, bench, hooks=hooks)
+    search = StagedSearch(folder, bench, hooks)
+    found = search.kpis(isp, tuned, kpi_table(isp, tuned, baseline()), search.pixels(isp, tuned))
     old, new = kpi_table(isp, held, baseline()), kpi_table(isp, held, found.values)
     changes = compare(old, new, seed=bench.seed)
     return GainResult(gain, changes, relative_gain(old, new), found, (len(tuned), len(held)))

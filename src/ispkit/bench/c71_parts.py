@@ -132,32 +132,36 @@ def search(problem: Problem, held: Problem | None, folder: Path, bench: C71Bench
     return tune(problem, folder, _plan(bench, bench.budget), held_out=held, hooks=hooks)
 
 
-def staged_search(
-    isp: ISP,
-    scenes: Sequence[Scene],
-    reference: Mapping[str, Sequence[float]],
-    folder: Path,
-    bench: C71Bench,
-    *,
-    hooks: Callable[[str], Hooks] | None = None,
-) -> Found:
-    """From a random start: first the pixels, which tell a far start where to go, then the KPIs relative to `reference`.
+@dataclass(frozen=True)
+class StagedSearch:
+    """A search from a random start: first the pixels, which tell a far start where to go, then the KPIs.
 
-    The stages share the budget; run folders lie under `folder`, and a second call goes on where the first stopped.
+    The stages share the budget; run folders lie under `folder`, and what is there is gone on with.
     """
-    pixels = REFERENCE["psnr"]
-    start = random_start(isp, bench.seed + 77)
-    stages: tuple[tuple[str, Objective, float], ...] = (
-        ("pixels", pixels, _FAR_SHARE),
-        ("kpis", relative_kpis(scenes, reference), 1 - _FAR_SHARE),
-    )
-    spent = seconds = 0.0
-    for name, judge, share in stages:
-        problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(start))
-        told = hooks(f"{folder.name}, {name}") if hooks is not None else None
-        result = tune(problem, folder / name, _plan(bench, max(2.0, round(share * bench.budget))), hooks=told)
-        start, spent, seconds = dict(result.best.values), spent + result.spent, seconds + result.seconds
-    return Found(start, spent, seconds, result.method)
+
+    folder: Path
+    bench: C71Bench
+    hooks: Callable[[str], Hooks] | None = None
+
+    def pixels(self, isp: ISP, scenes: Sequence[Scene]) -> Found:
+        """The first stage."""
+        before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
+        return self._stage("pixels", PictureProblem(isp, scenes, REFERENCE["psnr"]), before, _FAR_SHARE)
+
+    def kpis(self, isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]], before: Found) -> Found:
+        """The second stage, towards less than the KPIs of `reference`; begins where the first one ended."""
+        judge: Objective = relative_kpis(scenes, reference)
+        return self._stage("kpis", PictureProblem(isp, scenes, judge), before, 1 - _FAR_SHARE)
+
+    def _stage(self, name: str, problem: PictureProblem, before: Found, share: float) -> Found:
+        started = PictureProblem(
+            problem.isp, problem.scenes, problem.judges, space=problem.space.with_defaults(before.values)
+        )
+        told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
+        plan = _plan(self.bench, max(2.0, round(share * self.bench.budget)))
+        result = tune(started, self.folder / name, plan, hooks=told)
+        spent, seconds = before.spent + result.spent, before.seconds + result.seconds
+        return Found(dict(result.best.values), spent, seconds, result.method)
 
 
 def _plan(bench: C71Bench, budget: float) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 from ispkit.bench.c71 import at_gain
 from ispkit.bench.c71_parts import (
     C71Bench,
+    StagedSearch,
     baseline,
     compare,
     kpi_table,
     lower,
     natural_scenes,
     relative_gain,
-    staged_search,
 )
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.rig_scenes import LIGHTS_K, RigSetup, exposure_matching, rig_scenes
@@ -75,7 +75,9 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
     daylight = [s for s in scenes if s.conditions["cct_k"] == _TESTED_K]
     # the baseline knows one light; what it does under the others is no goal
     reference = {name: values * len(scenes) for name, values in kpi_table(plain, daylight, baseline()).items()}
-    found = staged_search(isp, scenes, reference, folder, bench, hooks=hooks)
+    search = StagedSearch(folder, bench, hooks)
+    near = search.pixels(plain, daylight)
+    found = search.kpis(isp, scenes, reference, replace(near, values=isp.spread(near.values)))
     return isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain})
 
 
@@ -120,7 +122,8 @@ def _experiment(found: Sequence[RigResult], bench: C71Bench, command: str, secon
 
 _NOTES = (
     "Targets are the chart itself, resampled to the camera's pixels by the measured light transport.",
-    "White balance and matrix have a value at each light and are interpolated between; all other knobs are shared.",
+    "White balance and matrix have a value at each light and are interpolated between; all other knobs are shared. "
+    "The pixels' stage knows daylight alone, so that it has 32 knobs to find and not 50.",
     "The KPIs to reach under every light are those of the baseline in daylight, the one light that it was made for.",
     "The rig's exposure is set once so that the screen's white reads like the white of the injected shots.",
 )
