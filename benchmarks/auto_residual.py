@@ -7,7 +7,7 @@ Problems (six crops to tune on, six of other pictures held out; Kodak pictures u
   c71-nlpd     the same for L1 + 0.5 NLPD
   classical    the numeric knobs of the low-light pipeline on the same RAWs
   kpi          c71 by the five KPIs of Tseng et al. (2019), table 3, of every crop: a vector of thirty
-  rawtherapee  20 or more knobs of RawTherapee on the same RAWs
+  rawtherapee  the knobs that `ispkit bench rawtherapee` turns, nine windows of Kodak and McMaster in one RAW a side
 Every run starts at a random point. CMA-ES has population 12. One JSON line a run is appended to FILE; runs that are
 there already are not made again. The best point of every checkpoint is judged on the held-out crops, too.
 """
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from ispkit.bench.c71_parts import C71Bench
+from ispkit.bench.rawtherapee import RawTherapeeBench, rawtherapee_problem
 from ispkit.core.errors import BlackBoxError
 from ispkit.core.param import Choice
 from ispkit.core.space import ParamSpace
@@ -37,7 +38,8 @@ from ispkit.tune.methods import METHODS
 from ispkit.tune.objectives.grammar import parse_objectives
 from ispkit.tune.problem import PictureProblem
 
-KODAK = Path(__file__).parents[2] / "shared" / "data" / "kodak24"
+DATA = Path(__file__).parents[2] / "shared" / "data"
+KODAK, PICTURES = DATA / "kodak24", (str(DATA / "kodak24"), str(DATA / "mcmaster18"))
 CHECKPOINTS = (50, 100, 200, 400, 1000)
 CROPS, SIDE = 6, 96
 OPTIONS: Mapping[str, dict[str, Any]] = {"cma": {"popsize": 12, "recommend": "best"}}
@@ -69,7 +71,7 @@ PROBLEMS: dict[str, Callable[[], Pair]] = {
     "c71-nlpd": lambda: on_crops("c71", "l1+0.5*nlpd"),
     "classical": lambda: on_crops("low-light", "mse"),
     "kpi": lambda: on_crops("c71", "kpi:table3"),
-    "rawtherapee": lambda: on_crops("rawtherapee", "mse"),
+    "rawtherapee": lambda: rawtherapee_problem(RawTherapeeBench(pictures=PICTURES, gain=16.0, objective="mse"), seed=1),
 }
 
 

@@ -32,7 +32,7 @@ from ispkit.tune.study import tune
 
 SENSOR, BLUR_PX = "sidd-google-pixel", 0.45
 """what the baseline was calibrated for: the phone's colors and noise, and the blur of a lens, which it leaves out"""
-_FAR_SHARE = 0.4  # of the budget, for the way from the random start
+_SHARES = {"pixels": 0.4, "kpis": 0.6}  # of the budget
 _GOAL = 0.8
 KPIS = ("perceptual", "detail", "color", "zipper", "moire")
 
@@ -112,7 +112,7 @@ def relative_kpis(scenes: Sequence[Scene], reference: Mapping[str, Sequence[floa
         short = {name: max(value - goal[scene.name][name], 0.0) for name, value in numbers.items()}
         return {name: value / scale[name] * TOLERANCES[name] for name, value in short.items()}
 
-    return Table3(name="kpi:table3, missing to 80 % of the baseline", judged=missing)
+    return Table3(name=f"kpi:table3, missing to {100 * _GOAL:.0f} % of the baseline", judged=missing)
 
 
 @dataclass(frozen=True)
@@ -146,20 +146,17 @@ class StagedSearch:
     def pixels(self, isp: ISP, scenes: Sequence[Scene]) -> Found:
         """The first stage."""
         before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
-        return self._stage("pixels", PictureProblem(isp, scenes, REFERENCE["psnr"]), before, _FAR_SHARE)
+        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before)
 
     def kpis(self, isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]], before: Found) -> Found:
         """The second stage, towards less than the KPIs of `reference`; begins where the first one ended."""
-        judge: Objective = relative_kpis(scenes, reference)
-        return self._stage("kpis", PictureProblem(isp, scenes, judge), before, 1 - _FAR_SHARE)
+        return self._stage("kpis", isp, scenes, relative_kpis(scenes, reference), before)
 
-    def _stage(self, name: str, problem: PictureProblem, before: Found, share: float) -> Found:
-        started = PictureProblem(
-            problem.isp, problem.scenes, problem.judges, space=problem.space.with_defaults(before.values)
-        )
+    def _stage(self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found) -> Found:
+        problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(before.values))
         told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
-        plan = _plan(self.bench, max(2.0, round(share * self.bench.budget)))
-        result = tune(started, self.folder / name, plan, hooks=told)
+        plan = _plan(self.bench, max(2.0, round(_SHARES[name] * self.bench.budget)))
+        result = tune(problem, self.folder / name, plan, hooks=told)
         spent, seconds = before.spent + result.spent, before.seconds + result.seconds
         return Found(dict(result.best.values), spent, seconds, result.method)
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ispkit.bench.c71 import at_gain
 from ispkit.bench.c71_parts import (
     C71Bench,
@@ -83,9 +81,7 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
 
 def _rig_scenes(bench: C71Bench, gain: float) -> list[Scene]:
     """The rig, exposed so that its white is that of the injected shots."""
-    sensor = bench.camera()
-    white = sensor.white_level - float(np.mean(sensor.black_level))
-    setup = exposure_matching(RigSetup(sensor, seed=bench.seed), white)
+    setup = exposure_matching(RigSetup(bench.camera(), seed=bench.seed))
     return rig_scenes(setup, gains=(gain,), chart_seed=bench.seed)
 
 

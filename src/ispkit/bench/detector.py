@@ -183,10 +183,8 @@ def shots(bench: DetectorBench, gain: float, names: Sequence[str]) -> list[Scene
 
 def screen_shots(bench: DetectorBench, gain: float, names: Sequence[str]) -> list[Scene]:
     """The same pictures photographed off the simulated screen, whose white reads like that of the injected shots."""
-    sensor = load_sensor(bench.sensor)
-    white = sensor.white_level - float(np.mean(sensor.black_level))
-    setup = RigSetup(sensor, screen=_RIG_SCREEN, view=_RIG_VIEW, seed=bench.seed)
-    return photographed(*_pictures(bench, names), exposure_matching(setup, white), gain=gain)
+    setup = RigSetup(load_sensor(bench.sensor), screen=_RIG_SCREEN, view=_RIG_VIEW, seed=bench.seed)
+    return photographed(*_pictures(bench, names), exposure_matching(setup), gain=gain)
 
 
 def _pictures(bench: DetectorBench, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Boxes]]:

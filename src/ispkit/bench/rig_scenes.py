@@ -100,8 +100,9 @@ def window_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return inset, inset, height - 2 * inset, width - 2 * inset
 
 
-def exposure_matching(setup: RigSetup, white_dn: float) -> RigSetup:
-    """The same setup, exposed so that the screen's white gives green sites `white_dn` above black, noise left out."""
+def exposure_matching(setup: RigSetup) -> RigSetup:
+    """The same setup, exposed so that the screen's white just fills green sites, as that of an injected shot does."""
+    white_dn = setup.sensor.white_level - float(np.mean(setup.sensor.black_level))
     camera = setup.camera(100.0)
     frame = capture_of(camera.display, camera, torch.full((3, *setup.screen), 0.5))
     green = frame.meta.cfa.index("G")
