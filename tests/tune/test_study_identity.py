@@ -29,6 +29,7 @@ from ispkit.tune.plan import Hooks, Plan
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.run_folder import RunFolder
 from ispkit.tune.study import tune
+from ispkit.tune.worker import InProcess
 
 PLAN = Plan(method="replay", budget=4, noisy=False)
 TEXT = f"""
@@ -221,7 +222,7 @@ def test_the_expert_is_kept_where_it_fails_when_measured_again(tmp_path):
 def test_held_out_pictures_are_measured_once_under_each_seed(tmp_path):
     problem = Bowl(noise=0.05, log=str(tmp_path / "log"))
     old, new = {"a.x": 0.2, "a.y": 0.2}, {"a.x": 0.7, "a.y": 0.5}
-    seen = check_held_out(problem, old, new, room=RunFolder(tmp_path), seeds=range(3, 6))
+    seen = check_held_out(problem, old, new, crew=InProcess(problem, RunFolder(tmp_path).store), seeds=range(3, 6))
     assert seen.expert.repeats == seen.best.repeats == 3
     assert len(problem.renders()) == 6
 

@@ -83,6 +83,16 @@ def tune(
         list[Path] | None, typer.Option("--warm-start", metavar="RUN", help="Folder of an earlier study.")
     ] = None,
     timeout_s: Annotated[float | None, typer.Option("--timeout", help="Seconds one measurement may take.")] = None,
+    prune: Annotated[
+        bool | None, typer.Option("--prune/--no-prune", help="End a trial that is surely worse after some pictures.")
+    ] = None,
+    leaders: Annotated[
+        int | None, typer.Option("--leaders", min=1, help="Of a noisy ISP: candidates measured again.  [default: 3]")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often.  [default: 3]")] = None,
+    cache: Annotated[
+        str | None, typer.Option("--cache", metavar="DIR", help="Keep a program's renders, for later studies too.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
     spec_file: Annotated[
         Path | None, typer.Option("--spec", metavar="JOB.yaml", help="All of this as a file; options win over it.")
@@ -128,6 +138,7 @@ def tune(
     given = {
         "isp": isp, "objective": objective, "method": method, "budget": budget, "workers": workers, "start": start,
         "lock": lock, "unlock": unlock, "constraints": constraint, "guard": guard, "timeout_s": timeout_s, "seed": seed,
+        "prune": prune, "leaders": leaders, "repeats": repeats, "cache": cache,
         "options": read_options(option) if option else None,
     }  # fmt: skip
     shot = {"sensor": sensor, "gains": read_numbers("--gains", gains), "crop": read_size("--crop", crop)}

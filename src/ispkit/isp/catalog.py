@@ -73,6 +73,8 @@ def open_isp(
     spec = _spec(text)
     if spec is not None:
         return _external(spec, start, None if cache is None else Path(cache), workers)
+    if cache is not None:
+        raise ParamError(f"{text!r} renders in this process and keeps no renders; leave out cache={os.fspath(cache)!r}")
     if start is not None:
         raise ParamError(f"{text!r} has no parameter file to start from; leave out start={os.fspath(start)!r}")
     if text in BUILDERS:

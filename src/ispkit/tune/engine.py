@@ -13,7 +13,7 @@ import optuna
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
 from optuna.trial import Trial, TrialState
 
-from ispkit.core.errors import BlackBoxError
+from ispkit.core.errors import BlackBoxError, ParamError
 from ispkit.tune.budget import Budget
 from ispkit.tune.distributions import Setting, distributions, from_point, legal, setting_key
 from ispkit.tune.lock import LockedProblem
@@ -36,7 +36,7 @@ from ispkit.tune.records import (
 )
 from ispkit.tune.run_folder import RunFolder
 from ispkit.tune.sampler import SearcherSampler
-from ispkit.tune.worker import Answer, Executor, Task
+from ispkit.tune.worker import Answer, Executor, Task, answers
 
 _KNOWN_IN_A_ROW = 100
 """settings proposed again without a new one between them, after which the search has converged"""
@@ -113,14 +113,9 @@ class Engine:
         for values in settings:
             if (self.key(values), seed) not in self._remeasured:
                 todo[self.key(values)] = values
-        queue = [Task(i, v, None, seed) for i, v in enumerate(todo.values())]
-        keys, waiting = list(todo), len(queue)
-        while waiting:
-            while queue and self._crew.free:
-                self._crew.submit(queue.pop(0))
-            for answer in self._crew.wait():
-                waiting -= 1
-                self._note_remeasured(keys[answer.job], seed, answer, purpose)
+        keys = list(todo)
+        for answer in answers(self._crew, [Task(i, todo[key], None, seed) for i, key in enumerate(keys)]):
+            self._note_remeasured(keys[answer.job], seed, answer, purpose)
         return [self._remeasured.get((self.key(v), seed)) for v in settings]
 
     def missing(self, settings: Sequence[Setting], repeat: int) -> int:
@@ -362,10 +357,13 @@ class Engine:
 
 
 def scoring_of(problem: LockedProblem, plan: Plan, hooks: Hooks) -> Scoring:
-    """What a study minimizes under this plan."""
+    """What a study minimizes under this plan. Raises `ParamError` where that cannot be pruned."""
     several = len(problem.objectives) > 1
     asked = plan.pareto if plan.pareto is not None else plan.method == "nsga2" and hooks.sampler is None
-    return Scoring(problem.objectives, plan.weights, pareto=bool(asked and several and not plan.weights))
+    pareto = bool(asked and several and not plan.weights)
+    if pareto and plan.prune:
+        raise ParamError("prune: a trial is ended by one score, and a Pareto search has several; leave prune out")
+    return Scoring(problem.objectives, plan.weights, pareto=pareto)
 
 
 def pruner_of(plan: Plan, hooks: Hooks) -> BasePruner:

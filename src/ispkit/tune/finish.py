@@ -20,6 +20,7 @@ from ispkit.tune.plan import Guard
 from ispkit.tune.records import INTERRUPTED, PRUNED, SAME_AS, Record, Scoring, record_of, take
 from ispkit.tune.result import Candidate, GuardVerdict, HeldOut, KnobChange, Result
 from ispkit.tune.run_folder import RunFolder
+from ispkit.tune.worker import Executor, Task, answers
 
 _NEAR_END = 0.01
 _FEW_STEPS = 3  # a register with so few positions is at an end nearly always
@@ -131,19 +132,22 @@ def bound_warnings(knobs: Sequence[KnobChange]) -> list[str]:
 
 
 def check_held_out(
-    problem: Problem, expert: Setting, best: Setting, *, room: RunFolder, seeds: Sequence[int] = (0,)
+    problem: Problem, expert: Setting, best: Setting, *, crew: Executor, seeds: Sequence[int] = (0,)
 ) -> HeldOut:
-    """Measure both settings on other pictures, once under each seed. Not part of the budget.
+    """Have both settings measured on the pictures of `problem`, once under each seed. Not part of the budget.
 
-    Raises what the problem raises.
+    Raises `BlackBoxError` with the first failure's reason.
     """
-
-    def measured(values: Setting) -> Candidate:
-        known = legal(problem.space, {n: values[n] for n in problem.space if n in values})
-        return _mean(-1, [take(problem, known, pictures=None, seed=s, store=room.store) for s in seeds])
-
-    old = measured(expert)
-    new = old if best == expert else measured(best)
+    both = [expert] if best == expert else [expert, best]
+    known = [legal(problem.space, {n: v[n] for n in problem.space if n in v}) for v in both]
+    tasks = [Task(i, known[i // len(seeds)], None, seeds[i % len(seeds)]) for i in range(len(known) * len(seeds))]
+    found: dict[int, Record] = {}
+    for answer in answers(crew, tasks):
+        if answer.record is None:
+            raise BlackBoxError(answer.reason)
+        found[answer.job] = answer.record
+    records = [found[i] for i in range(len(tasks))]
+    old, new = _mean(-1, records[: len(seeds)]), _mean(-1, records[-len(seeds) :])
     gains = {n: np.subtract(new.per_picture[n], old.per_picture[n]).tolist() for n in problem.objectives}
     intervals = {n: mean_interval(g, repeats=_RESAMPLES, seed=seeds[0]) for n, g in gains.items()}
     return HeldOut(
@@ -186,15 +190,13 @@ def trial_counts(engine: Engine) -> dict[str, int]:
 
 
 def held_out_or_warning(
-    problem: Problem | None, verdict: Verdict, engine: Engine
+    problem: Problem, crew: Executor, verdict: Verdict, engine: Engine
 ) -> tuple[HeldOut | None, tuple[str, ...]]:
     """The held-out check; a black box that fails there does not cost the result."""
-    if problem is None:
-        return None, ()
     first = engine.plan.seed
     seeds = range(first, first + (engine.plan.repeats if engine.noisy else 1))
     try:
-        seen = check_held_out(problem, verdict.expert.values, verdict.best.values, room=engine.room, seeds=seeds)
+        seen = check_held_out(problem, verdict.expert.values, verdict.best.values, crew=crew, seeds=seeds)
     except IspkitError as error:
         return None, (f"the held-out check failed: {error}",)
     return seen, ()

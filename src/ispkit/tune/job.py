@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,19 +13,20 @@ import yaml
 
 from ispkit.core.errors import FileError, ParamError
 from ispkit.tune.contracts import Problem, SearchSetup
+from ispkit.tune.engine import scoring_of
 from ispkit.tune.lock import LockedProblem
 from ispkit.tune.methods import method_of
 from ispkit.tune.opening import read_study
 from ispkit.tune.plan import Hooks, Plan
+from ispkit.tune.probing import kept_map, probe_knobs, too_small
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.result import Result, write_result
-from ispkit.tune.run_folder import RunFolder, read_json, write_json
+from ispkit.tune.run_folder import RunFolder, write_json
 from ispkit.tune.sampler import SearcherSampler
-from ispkit.tune.sensitivity import Progress, Sensitivity, literal_pattern, sensitivity
+from ispkit.tune.sensitivity import Progress, Sensitivity, literal_pattern
 from ispkit.tune.spec import TuneSpec, build, from_dict, to_dict
-from ispkit.tune.study import tune
+from ispkit.tune.study import ProblemSource, tune
 
-_PROBED_SHARE = 0.2  # of the budget that the probes may cost, those of dead knobs at other settings apart
 _NOT_PROBED = "no knob was turned alone before the search: the budget is too small to probe them"
 _STUDIED = ("isp", "data", "held_out", "start", "objective", "constraints", "anchors", "register", "lock", "unlock")
 """fields of a spec that may not change within one folder"""
@@ -66,20 +66,16 @@ def run_job(
     plan = replace(spec.plan(), warm_start=tuple(warm_start))
     _check_plan(problem, plan, hooks.study)
     wanted = _to_probe(room, probe=probe)
-    found = _probed(problem, plan, room, hooks) if wanted else None
-    if found is not None:
-        dead = tuple(n for n in found.names("dead") if n in problem.space)
-        left = plan.budget - found.megapixels / problem.megapixels
-        plan = replace(plan, lock=(*plan.lock, *map(literal_pattern, dead)), budget=max(1.0, left))
-    source = partial(tuned_problem, spec) if plan.workers > 1 or plan.trial_timeout_s is not None else problem
-    result = tune(source, folder, plan, held_out=held, hooks=hooks.study)
+    source, held_source = _sources(spec, plan, problem, held)
+    found = _probed(source, problem, plan, room, hooks) if wanted else None
+    plan = plan if found is None else _after_probes(plan, found, problem)
+    result = tune(source, folder, plan, held_out=held_source, hooks=hooks.study)
     _keep_fidelity(result, room)
     if found is not None:
         result = _with_probes(result, found, problem)
-        write_result(result)
-    elif wanted:
+    elif too_small(room):
         result = replace(result, warnings=(_NOT_PROBED, *result.warnings))
-        write_result(result)
+    write_result(result)
     return result, problem
 
 
@@ -95,6 +91,23 @@ def spec_of(folder: str | os.PathLike[str]) -> TuneSpec:
 def tuned_problem(spec: TuneSpec) -> PictureProblem:
     """The problem of a spec, as each worker process builds it."""
     return build(spec)[0]
+
+
+def held_out_problem(spec: TuneSpec) -> PictureProblem:
+    """The held-out problem of a spec that has one, as each worker process builds it."""
+    held = build(spec)[1]
+    if held is None:
+        raise ParamError("nothing is held out")
+    return held
+
+
+def _sources(
+    spec: TuneSpec, plan: Plan, problem: PictureProblem, held: PictureProblem | None
+) -> tuple[ProblemSource, ProblemSource | None]:
+    """Both problems as they are, or, where worker processes measure, what builds them there."""
+    if plan.workers == 1 and plan.trial_timeout_s is None:
+        return problem, held
+    return partial(tuned_problem, spec), None if held is None else partial(held_out_problem, spec)
 
 
 def _kept_spec(room: RunFolder) -> dict[str, Any]:
@@ -125,6 +138,7 @@ def _check_folder(room: RunFolder, spec: TuneSpec) -> None:
 def _check_plan(problem: PictureProblem, plan: Plan, hooks: Hooks) -> None:
     """Raise `ParamError` for a wrong pattern, method or option of it, before anything is rendered."""
     locked = LockedProblem(problem, plan.lock, plan.unlock)
+    scoring_of(locked, plan, hooks)
     if hooks.sampler is None:
         start = np.full(len(locked.space), 0.5)
         method_of(plan.method)(SearchSetup(locked.space, start, int(plan.budget), plan.seed, locked, plan.options))
@@ -135,19 +149,13 @@ def _to_probe(room: RunFolder, *, probe: bool) -> bool:
     return (room.path / "sensitivity.json").is_file() or (probe and not room.spec.is_file())
 
 
-def _probed(problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHooks) -> Sensitivity | None:
+def _probed(
+    source: ProblemSource, problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHooks
+) -> Sensitivity | None:
     """The sensitivity map of the folder, made if it is not there; None where the budget is too small for it."""
-    path = room.path / "sensitivity.json"
-    if path.is_file():
-        found = Sensitivity.from_json(read_json(path))
-    else:
-        locked = LockedProblem(problem, plan.lock, plan.unlock)
-        pictures = _affordable(locked, plan.budget)
-        if not pictures:
-            return None
-        room.path.mkdir(parents=True, exist_ok=True)
-        found = sensitivity(locked, pictures=pictures, seed=plan.seed, progress=hooks.on_probe)
-        write_json(path, found.to_json())
+    found = kept_map(room) or probe_knobs(source, problem, plan, room, hooks.on_probe)
+    if found is None:
+        return None
     if not set(found.names("acts", "inactive", "failed")) & set(problem.space):
         raise ParamError("no knob changes any picture; does the black box read the values it is given?")
     if hooks.on_sensitivity is not None:
@@ -155,12 +163,11 @@ def _probed(problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHook
     return found
 
 
-def _affordable(problem: Problem, budget: float) -> tuple[int, ...]:
-    """Pictures for the probes, spread over the set, so many that they cost at most their share of the budget."""
-    probes = 1 + 2 * len(problem.space)
-    count = len(problem.pictures)
-    paid = min(count, math.floor(_PROBED_SHARE * budget * count / probes))
-    return tuple(round((k + 0.5) * count / paid - 0.5) for k in range(paid))
+def _after_probes(plan: Plan, found: Sensitivity, problem: Problem) -> Plan:
+    """Dead knobs locked, and the budget that is left."""
+    dead = tuple(n for n in found.names("dead") if n in problem.space)
+    left = plan.budget - found.megapixels / problem.megapixels
+    return replace(plan, lock=(*plan.lock, *map(literal_pattern, dead)), budget=max(1.0, left))
 
 
 def _with_probes(result: Result, found: Sensitivity, problem: Problem) -> Result:

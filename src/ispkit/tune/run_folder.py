@@ -21,6 +21,7 @@ from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
 from ispkit.tune.artifacts import ArtifactStore
 
+_BEGINNINGS = ("probing", "started")
 _LIBRARIES = ("ispkit", "optuna", "cmaes", "torch", "numpy", "scipy")
 
 
@@ -83,11 +84,11 @@ class RunFolder:
         return found
 
     def worked_s(self) -> float:
-        """Wall seconds of all sittings, each from its "started" to its last event."""
+        """Wall seconds of all sittings, each from its beginning to its last event."""
         sittings: list[tuple[datetime, datetime]] = []
         for event in self.events():
             now = datetime.fromisoformat(event["time"])
-            if event["event"] == "started" or not sittings:
+            if event["event"] in _BEGINNINGS or not sittings:
                 sittings.append((now, now))
             sittings[-1] = (sittings[-1][0], now)
         return sum((last - first).total_seconds() for first, last in sittings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,13 +10,17 @@ import numpy as np
 import torch
 
 from ispkit.core.errors import BlackBoxError
-from ispkit.core.param import Choice, Knob
+from ispkit.core.param import Choice, Knob, Values
 from ispkit.core.space import ParamSpace
 from ispkit.tune.contracts import Measurement, Point, Problem
 
 State = Literal["acts", "dead", "inactive", "failed"]
 Progress = Callable[[int, int], None]
 """(probes done, probes in all)"""
+Seen = tuple[int, Measurement | str]
+"""which of the settings, and what it gave or why it gave nothing"""
+Look = Callable[[Sequence[Values]], Iterable[Seen]]
+"""has settings measured; answers in any order"""
 _MAX_OPTIONS = 8
 _TRIES = 3
 _ELSEWHERE = 2  # random settings at which dead knobs are looked at again
@@ -98,102 +102,122 @@ class Sensitivity:
 
 
 def sensitivity(
-    problem: Problem, *, pictures: Sequence[int] | None = None, seed: int = 0, progress: Progress | None = None
+    problem: Problem,
+    *,
+    pictures: Sequence[int] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    look: Look | None = None,
 ) -> Sensitivity:
     """Turn each knob to both ends of its range (a choice: to each other option) from the problem's defaults.
 
     Costs about two renders a knob of the chosen `pictures` (indices; None: all). A knob is "inactive" if its own
     condition keeps it off at the defaults, or if it changes no picture there but does so at one of two random
-    settings of the others; it is "dead" if no picture changes by a single code anywhere. Raises `BlackBoxError` if
-    even the defaults cannot be rendered.
+    settings of the others; it is "dead" if no picture changes by a single code anywhere. `look` measures, instead of
+    this process one by one. Raises `BlackBoxError` if even the defaults cannot be rendered.
     """
     space = problem.space
     base_point = space.to_vector(space.defaults()).double().numpy()
-    prober = _Prober(problem, pictures, seed, progress)
+    prober = _Prober(space, look or _in_turn(problem, pictures, seed), progress)
     base = prober.base(base_point)
     active = space.active(space.defaults())
     plans = {n: _probe_points(space, n, base_point) if bool(active[n]) else [] for n in space}
-    prober.total = sum(map(len, plans.values()))
-    effects = {name: _effect(prober, name, points, base) for name, points in plans.items()}
-    _wake(prober, effects)
+    effects = _effects(prober, plans, base)
+    _wake(prober, effects, np.random.default_rng(seed))
     shown = tuple(problem.pictures[i] for i in base.pictures)
     knobs = {"defaults": space.readable(space.defaults())}
     return Sensitivity(tuple(effects.values()), problem.objectives, shown, prober.cost, knobs)
 
 
-class _Prober:
-    """Measures points and counts what that costs, failures included."""
+def _in_turn(problem: Problem, pictures: Sequence[int] | None, seed: int) -> Look:
+    """Measure one setting after the other, here."""
 
-    def __init__(self, problem: Problem, pictures: Sequence[int] | None, seed: int, progress: Progress | None) -> None:
-        self.space, self.seed = problem.space, seed
-        self._problem, self._pictures, self._progress = problem, pictures, progress
+    def look(settings: Sequence[Values]) -> Iterator[Seen]:
+        for number, values in enumerate(settings):
+            try:
+                yield number, problem.measure(values, pictures=pictures, seed=seed)
+            except BlackBoxError as error:
+                yield number, str(error)
+
+    return look
+
+
+class _Prober:
+    """Has points measured and counts what that costs, failures included."""
+
+    def __init__(self, space: ParamSpace, look: Look, progress: Progress | None) -> None:
+        self.space = space
+        self._look, self._progress = look, progress
         self.cost = self._each = 0.0
-        self.done = self.total = 0
+        self._done = 0
 
     def base(self, point: Point) -> Measurement:
         """Where everything starts; tried again, for a program that fails now and then. Raises `BlackBoxError`."""
-        for _ in range(_TRIES - 1):
-            try:
-                return self._measured(point)
-            except BlackBoxError:
-                continue
-        return self._measured(point)
-
-    def look(self, point: Point) -> Measurement | str:
-        """One probe: the measurement, or why there is none."""
-        try:
-            found: Measurement | str = self._measured(point)
-        except BlackBoxError as error:
-            found = str(error)
-            self.cost += self._each
-        self.done += 1
-        if self._progress is not None:
-            self._progress(self.done, max(self.total, self.done))
-        return found
-
-    def _measured(self, point: Point) -> Measurement:
-        values = self.space.from_vector(torch.from_numpy(point))
-        found = self._problem.measure(values, pictures=self._pictures, seed=self.seed)
-        self.cost += found.megapixels
-        self._each = found.megapixels
-        return found
-
-
-def _effect(prober: _Prober, name: str, points: Sequence[Point], base: Measurement) -> KnobEffect:
-    """One knob at its probes, the others at the defaults."""
-    if not points:
-        return KnobEffect(name, "inactive", reason=_condition(prober.space[name]))
-    probes: list[Probe] = []
-    reason = ""
-    for point in points:
-        seen = prober.look(point)
-        if isinstance(seen, str):
+        reason = ""
+        for _ in range(_TRIES):
+            ((_, seen),) = self._look([self.value(point)])
+            if isinstance(seen, Measurement):
+                self._each = seen.megapixels
+                self.cost += self._each
+                return seen
             reason = seen
+        raise BlackBoxError(reason)
+
+    def looks(self, points: Sequence[Point]) -> Iterator[Seen]:
+        """Probes, as they are answered: which, and the measurement or why there is none."""
+        total = self._done + len(points)
+        for number, seen in self._look([self.value(p) for p in points]):
+            self.cost += self._each if isinstance(seen, str) else seen.megapixels
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done, total)
+            yield number, seen
+
+    def value(self, point: Point) -> Values:
+        """The setting of a point."""
+        return self.space.from_vector(torch.from_numpy(point))
+
+
+def _effects(prober: _Prober, plans: Mapping[str, Sequence[Point]], base: Measurement) -> dict[str, KnobEffect]:
+    """Every knob at its probes, the others at the defaults."""
+    space = prober.space
+    asked = [(name, point) for name, points in plans.items() for point in points]
+    found: dict[int, Probe] = {}
+    reasons: dict[str, str] = {}
+    for number, seen in prober.looks([point for _, point in asked]):
+        name, point = asked[number]
+        if isinstance(seen, str):
+            reasons[name] = seen
         else:
-            value = prober.space.readable(prober.space.from_vector(torch.from_numpy(point)))[name]
-            probes.append(_probe(value, seen, base))
-    return KnobEffect(name, _state(probes, len(points)), tuple(probes), reason)
+            found[number] = _probe(space.readable(prober.value(point))[name], seen, base)
+    effects = {}
+    for name, points in plans.items():
+        probes = tuple(found[k] for k, (knob, _) in enumerate(asked) if knob == name and k in found)
+        state: State = _state(probes, len(points)) if points else "inactive"
+        effects[name] = KnobEffect(name, state, probes, reasons.get(name, "") if points else _condition(space[name]))
+    return effects
 
 
-def _wake(prober: _Prober, effects: dict[str, KnobEffect]) -> None:
+def _wake(prober: _Prober, effects: dict[str, KnobEffect], chance: np.random.Generator) -> None:
     """Look at dead knobs again where the others are anywhere: a radius does nothing while its strength is 0."""
-    chance = np.random.default_rng(prober.seed)
     for _ in range(_ELSEWHERE):
         dead = [name for name, effect in effects.items() if effect.state == "dead"]
         if len(dead) in (0, len(effects)):  # nothing to wake, or nothing that could
             return
         elsewhere = chance.random(prober.space.dim)
-        prober.total = prober.done + 1 + len(dead)
-        there = prober.look(elsewhere)
+        ((_, there),) = prober.looks([elsewhere])
         if isinstance(there, str):
             continue
-        for name in dead:
-            i = list(prober.space).index(name)
-            moved = elsewhere.copy()
-            moved[i] = 1.0 if elsewhere[i] < 0.5 else 0.0
-            seen = prober.look(moved)
+        for number, seen in prober.looks([_flipped(prober.space, name, elsewhere) for name in dead]):
             if not isinstance(seen, str) and _probe(0.0, seen, there).change > 0:
-                effects[name] = replace(effects[name], state="inactive", reason=_AWAY)
+                effects[dead[number]] = replace(effects[dead[number]], state="inactive", reason=_AWAY)
+
+
+def _flipped(space: ParamSpace, name: str, point: Point) -> Point:
+    i = list(space).index(name)
+    moved = point.copy()
+    moved[i] = 1.0 if point[i] < 0.5 else 0.0
+    return moved
 
 
 def _probe_points(space: ParamSpace, name: str, base: Point) -> list[Point]:

@@ -41,6 +41,7 @@ from ispkit.tune.spec_fields import (
     mapping,
     number,
     numbers,
+    place,
     stated,
     switch,
     text,
@@ -106,8 +107,16 @@ class TuneSpec:
     workers: int = 1
     guard: float | None = None
     """no picture may lose more than this share of the expert's score"""
+    prune: bool = False
+    """end a trial after some pictures where a Wilcoxon test says it is worse"""
+    leaders: int = 3
+    """candidates that are measured again before one is declared, if the black box is noisy"""
+    repeats: int = 3
+    """how often"""
     timeout_s: float | None = None
     """of one measurement"""
+    cache: str | None = None
+    """a folder that keeps the renders of a program or an address, for other studies too"""
 
     def plan(self) -> Plan:
         """How its study is run."""
@@ -120,6 +129,9 @@ class TuneSpec:
             lock=self.lock,
             unlock=self.unlock,
             guard=None if self.guard is None else Guard(self.guard),
+            prune=self.prune,
+            leaders=self.leaders,
+            repeats=self.repeats,
             trial_timeout_s=self.timeout_s,
             spec=to_dict(self),
         )
@@ -152,7 +164,7 @@ def open_start(spec: TuneSpec) -> ISP:
     from ispkit.isp.catalog import open_isp
 
     own = spec.start is not None and not _is_yaml(spec.start)
-    isp: ISP = open_isp(spec.isp, start=spec.start if own else None)
+    isp: ISP = open_isp(spec.isp, start=spec.start if own else None, cache=spec.cache)
     if spec.anchors is None:
         return isp
     if not spec.anchors.axes():
@@ -201,7 +213,7 @@ def from_dict(content: Any, *, base: Path | None = None) -> TuneSpec:
         if key not in known:
             raise RecipeError(f"{key} is missing; a tuning job needs isp, data and an objective")
     read: dict[str, Reader] = {**_PLAIN, "data": partial(read_data, base=base), "start": partial(file, base=base)}
-    read["isp"] = partial(_isp, base=base)
+    read |= {"isp": partial(_isp, base=base), "cache": partial(place, base=base)}
     read["held_out"] = partial(_held_out, base=base)
     return TuneSpec(**{name: read[name](name, value) for name, value in known.items() if value is not None})
 
@@ -246,6 +258,9 @@ _PLAIN: dict[str, Reader] = {
     "seed": partial(whole, low=0),
     "workers": partial(whole, low=1),
     "guard": partial(number, low=0.0),
+    "prune": switch,
+    "leaders": partial(whole, low=1),
+    "repeats": partial(whole, low=1),
     "timeout_s": partial(number, low=1e-3),
 }
 _ANCHORS: dict[str, Reader] = {

@@ -101,6 +101,14 @@ def file(where: str, value: Any, base: Path | None) -> str:
     return str(path)
 
 
+def place(where: str, value: Any, base: Path | None) -> str:
+    """A folder that need not be there yet."""
+    path = _placed(where, value, base)
+    if path.exists() and not path.is_dir():
+        raise RecipeError(f"{where}: {path} is a file and should be a folder")
+    return str(path)
+
+
 def _placed(where: str, value: Any, base: Path | None) -> Path:
     path = Path(text(where, value)).expanduser()
     return path if base is None or path.is_absolute() else base / path

@@ -18,13 +18,13 @@ from ispkit.tune.lock import LockedProblem
 from ispkit.tune.opening import open_study
 from ispkit.tune.plan import Hooks, Plan
 from ispkit.tune.records import Scoring
-from ispkit.tune.result import Result, write_result
+from ispkit.tune.result import HeldOut, Result, write_result
 from ispkit.tune.run_folder import RunFolder, working_in
 from ispkit.tune.sampler import OPTUNA_METHODS, SearcherSampler, method_named
 from ispkit.tune.worker import built, executor
 
 ProblemSource = Problem | Callable[[], Problem]
-"""a problem, or what builds it; for several workers either must be picklable"""
+"""a problem, or what builds it; for several workers, or a time-out, either must be picklable"""
 
 
 def tune(
@@ -45,7 +45,6 @@ def tune(
     plan, hooks = plan or Plan(), hooks or Hooks()
     made = built(problem)
     locked = LockedProblem(made, plan.lock, plan.unlock)
-    spawn = plan.workers if plan.workers > 1 or plan.trial_timeout_s is not None else 0
     with working_in(folder) as room, _quiet():
         study = _open(room, locked, plan, hooks)
         room.note(
@@ -55,7 +54,7 @@ def tune(
             workers=plan.workers,
             trials=len(study.get_trials(deepcopy=False)),
         )
-        crew = executor(problem if spawn else made, room.store, spawn=spawn, limit_s=plan.trial_timeout_s)
+        crew = executor(problem, made, room.store, plan)
         try:
             engine = Engine(study, locked, plan, crew=crew, room=room, hooks=hooks)
             engine.search()
@@ -71,7 +70,7 @@ def tune(
 
 def _result(engine: Engine, verdict: Verdict, held_out: ProblemSource | None) -> Result:
     plan, problem, study = engine.plan, engine.problem, engine.study
-    seen, remarks = held_out_or_warning(None if held_out is None else built(held_out), verdict, engine)
+    seen, remarks = _checked(engine, verdict, held_out)
     knobs = knob_changes(problem.inner.space, verdict.expert.values, verdict.best.values, locked=problem.locked)
     own = isinstance(study.sampler, SearcherSampler) or plan.method in OPTUNA_METHODS
     return Result(
@@ -95,6 +94,20 @@ def _result(engine: Engine, verdict: Verdict, held_out: ProblemSource | None) ->
         folder=engine.room.path,
         study=study,
     )
+
+
+def _checked(
+    engine: Engine, verdict: Verdict, held_out: ProblemSource | None
+) -> tuple[HeldOut | None, tuple[str, ...]]:
+    """The held-out check, by workers of its own where the plan has some."""
+    if held_out is None:
+        return None, ()
+    made = built(held_out)
+    crew = executor(held_out, made, engine.room.store, engine.plan)
+    try:
+        return held_out_or_warning(made, crew, verdict, engine)
+    finally:
+        crew.close()
 
 
 def _open(room: RunFolder, problem: LockedProblem, plan: Plan, hooks: Hooks) -> optuna.Study:

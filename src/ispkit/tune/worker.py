@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -21,6 +21,7 @@ from ispkit.isp.external.folders import remove_orphans
 from ispkit.tune.artifacts import ArtifactStore
 from ispkit.tune.contracts import Problem
 from ispkit.tune.distributions import Setting
+from ispkit.tune.plan import Plan
 from ispkit.tune.records import Record, take
 
 _WATCH_S = 0.2
@@ -67,18 +68,27 @@ class Executor(Protocol):
         """End all workers, also those at work."""
 
 
-def executor(
-    problem: Problem | Callable[[], Problem], store: ArtifactStore, *, spawn: int, limit_s: float | None
-) -> Executor:
-    """`spawn` processes, or this one where it is 0."""
-    if spawn:
-        return WorkerPool(problem, store, workers=spawn, limit_s=limit_s)
-    return InProcess(built(problem), store)
+def executor(source: Problem | Callable[[], Problem], made: Problem, store: ArtifactStore, plan: Plan) -> Executor:
+    """The plan's workers, which each build the problem from `source`, or this process with `made`."""
+    if plan.workers > 1 or plan.trial_timeout_s is not None:
+        return WorkerPool(source, store, workers=plan.workers, limit_s=plan.trial_timeout_s)
+    return InProcess(made, store)
 
 
 def built(problem: Problem | Callable[[], Problem]) -> Problem:
     """The problem itself, or what its factory makes."""
     return problem() if not hasattr(problem, "measure") and callable(problem) else problem  # type: ignore[return-value]
+
+
+def answers(crew: Executor, tasks: Sequence[Task]) -> Iterator[Answer]:
+    """Have all tasks measured, as many at a time as the crew can; answers as they come."""
+    queue, waiting = list(tasks), len(tasks)
+    while waiting:
+        while queue and crew.free:
+            crew.submit(queue.pop(0))
+        for one in crew.wait():
+            waiting -= 1
+            yield one
 
 
 def answer(problem: Problem, task: Task, store: ArtifactStore) -> Answer:

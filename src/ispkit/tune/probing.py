@@ -1,0 +1,111 @@
+"""The sensitivity map of a run folder: made by the study's own workers, every probe kept, gone on with after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ispkit.core.param import Values
+from ispkit.tune.contracts import Measurement, Problem
+from ispkit.tune.distributions import setting_key
+from ispkit.tune.lock import LockedProblem
+from ispkit.tune.plan import Plan
+from ispkit.tune.records import Record
+from ispkit.tune.run_folder import RunFolder, read_json, working_in, write_json
+from ispkit.tune.sensitivity import Progress, Seen, Sensitivity, sensitivity
+from ispkit.tune.study import ProblemSource
+from ispkit.tune.worker import Executor, Task, answers, executor
+
+_SHARE = 0.2  # of the budget that the probes may cost, those of dead knobs at other settings apart
+
+
+def kept_map(room: RunFolder) -> Sensitivity | None:
+    """The map that the folder holds, if there is one. Raises `FileError`."""
+    path = room.path / "sensitivity.json"
+    return Sensitivity.from_json(read_json(path)) if path.is_file() else None
+
+
+def too_small(room: RunFolder) -> bool:
+    """Whether knobs were to be probed and the budget was too small for it, in this sitting or an earlier one."""
+    return any(not event["pictures"] for event in room.events("probing"))
+
+
+def probe_knobs(
+    source: ProblemSource, problem: Problem, plan: Plan, room: RunFolder, progress: Progress | None = None
+) -> Sensitivity | None:
+    """Turn each knob that the plan leaves free alone, and keep the map; None where the budget is too small for it.
+
+    `source` is what workers build the problem from. A probe that hangs or crashes costs no more than a trial. Raises
+    `BlackBoxError` if the defaults cannot be rendered, `FileError` where another study works in the folder.
+    """
+    locked = LockedProblem(problem, plan.lock, plan.unlock)
+    pictures = _affordable(locked, plan.budget)
+    with working_in(room.path):
+        room.note("probing", pictures=pictures)
+        if not pictures:
+            return None
+        crew = executor(source, problem, room.store, plan)
+        try:
+            look = _Journalled(locked, crew, room, pictures, plan.seed)
+            found = sensitivity(locked, seed=plan.seed, progress=progress, look=look)
+        finally:
+            crew.close()
+        write_json(room.path / "sensitivity.json", found.to_json())
+    return found
+
+
+@dataclass(frozen=True)
+class _Journalled:
+    """Measures settings by a crew; what the log of the folder knows already is not rendered again."""
+
+    problem: LockedProblem
+    crew: Executor
+    room: RunFolder
+    pictures: tuple[int, ...]
+    seed: int
+
+    def __call__(self, settings: Sequence[Values]) -> Iterator[Seen]:
+        full = [self.problem.full(values) for values in settings]
+        keys = [self._key(values) for values in full]
+        events = self.room.events("probed")
+        known = {e["key"]: Record.from_json(e["measurement"]) for e in events if e["measurement"]}
+        for number, key in enumerate(keys):
+            if key in known:
+                yield number, self._measurement(known[key])
+        todo = [Task(k, full[k], self.pictures, self.seed) for k in range(len(full)) if keys[k] not in known]
+        for answer in answers(self.crew, todo):
+            record = answer.record
+            measured = None if record is None else record.to_json()
+            self.room.note("probed", key=keys[answer.job], reason=answer.reason, measurement=measured)
+            yield answer.job, answer.reason if record is None else self._measurement(record)
+
+    def _key(self, values: Values) -> str:
+        """Of everything that a probe's result depends on."""
+        problem = self.problem
+        about: Mapping[str, Any] = dict(getattr(problem.inner, "identity", {}))
+        setting = setting_key(problem.inner.space, values)
+        words = [setting, self.pictures, self.seed, problem.pictures, problem.objectives, about]
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+    def _measurement(self, record: Record) -> Measurement:
+        return Measurement(
+            record.scores,
+            record.per_picture,
+            tuple(record.pictures),
+            rendered=self.room.store.pictures(record.rendered),
+            renders=record.renders,
+            megapixels=record.megapixels,
+            seconds=record.seconds,
+        )
+
+
+def _affordable(problem: Problem, budget: float) -> tuple[int, ...]:
+    """Pictures for the probes, spread over the set, so many that they cost at most their share of the budget."""
+    probes = 1 + 2 * len(problem.space)
+    count = len(problem.pictures)
+    paid = min(count, math.floor(_SHARE * budget * count / probes))
+    return tuple(round((k + 0.5) * count / paid - 0.5) for k in range(paid))

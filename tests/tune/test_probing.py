@@ -1,0 +1,71 @@
+"""Probes are measured with the same care as trials: by workers, within their time, none lost when the process is."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from study_problems import REGISTERS, Bowl
+
+from ispkit.tune.plan import Plan
+from ispkit.tune.probing import kept_map, probe_knobs, too_small
+from ispkit.tune.run_folder import RunFolder
+from ispkit.tune.study import tune
+
+PLAN = Plan(budget=60, seed=3)
+
+
+def test_workers_find_the_same_map_as_this_process(tmp_path):
+    here, there = Bowl(space=REGISTERS), partial(Bowl, space=REGISTERS)
+    alone = probe_knobs(here, here, PLAN, RunFolder(tmp_path / "a"))
+    crew = probe_knobs(there, here, Plan(budget=60, seed=3, workers=2), RunFolder(tmp_path / "b"))
+    assert alone == crew == kept_map(RunFolder(tmp_path / "b"))
+
+
+def test_a_knob_that_hangs_is_reported_and_the_others_are_probed(tmp_path):
+    problem = Bowl(trouble="hang")
+    found = probe_knobs(problem, problem, Plan(budget=60, trial_timeout_s=2.0), RunFolder(tmp_path))
+    x, y = found.effects
+    assert (x.state, y.state) == ("acts", "dead")  # a.x = 0 changes the picture, a.x = 1 gives none
+    assert [p.value for p in x.probes] == [0.0]
+    assert "no answer within 2 s" in x.reason
+
+
+def test_probes_made_before_a_kill_are_not_made_again(tmp_path):
+    problem = Bowl(space=REGISTERS, log=str(tmp_path / "renders"))
+    room = RunFolder(tmp_path / "run")
+
+    def cut(done: int, _: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        probe_knobs(problem, problem, PLAN, room, cut)
+    assert len(problem.renders()) == 6  # the defaults, and five probes
+    found = probe_knobs(problem, problem, PLAN, room)
+    count = len(problem.renders())
+    assert found == probe_knobs(problem, problem, PLAN, RunFolder(tmp_path / "whole"))
+    assert len(problem.renders()) == 2 * count  # as many as without the kill
+
+
+def test_probes_of_another_seed_are_no_answer(tmp_path):
+    problem = Bowl(log=str(tmp_path / "renders"))
+    probe_knobs(problem, problem, PLAN, RunFolder(tmp_path / "run"))
+    count = len(problem.renders())
+    probe_knobs(problem, problem, Plan(budget=60, seed=4), RunFolder(tmp_path / "run"))
+    assert len(problem.renders()) > count
+
+
+def test_a_budget_too_small_is_remembered(tmp_path):
+    problem, room = Bowl(space=REGISTERS), RunFolder(tmp_path)
+    assert probe_knobs(problem, problem, Plan(budget=2), room) is None
+    assert too_small(RunFolder(tmp_path))
+
+
+def test_held_out_pictures_that_hang_cost_the_check_and_not_the_result(tmp_path):
+    held = Bowl(trouble="hang")
+    plan = Plan(method="random", budget=30, trial_timeout_s=2.0, noisy=False)
+    result = tune(Bowl(), tmp_path, plan, held_out=held)
+    assert result.best.values["a.x"] > 0.5
+    assert result.held_out is None
+    assert any("the held-out check failed: TimeoutError" in line for line in result.warnings)
