@@ -276,7 +276,8 @@ def test_an_interrupted_training_ends_the_same(tmp_path):
             if step == stop:
                 raise KeyboardInterrupt
 
-        train_proxy(proxy, renders, config, progress=progress, checkpoint=tmp_path / "c.pt")
+        fidelity = train_proxy(proxy, renders, config, progress=progress, checkpoint=tmp_path / "c.pt")
+        assert fidelity.seconds >= torch.load(tmp_path / "c.pt")["seconds"] > 0  # of all sittings
         return proxy
 
     whole = train()

@@ -129,6 +129,7 @@ def run_tonemap(
     frames = [_frame(p) for p in _windows(pictures, size, seed)]
     room = Path(out) / "tonemap-renders" / f"{preset}-{seed}"
     proxy, fidelity = _trained(isp, frames, (size, seed), room, say)
+    began -= max(0.0, fidelity.seconds - (time.perf_counter() - began))  # what earlier sittings trained
     attempts: list[Attempt] = []
     for i, hidden in enumerate(np.random.default_rng((seed, 19)).uniform(0.1, 0.9, (size.hidden, isp.space.dim))):
         attempts += _recovered(proxy, isp, frames, (i, hidden), (size, seed))

@@ -39,6 +39,7 @@ class Fidelity:
     """learned from"""
     steps: int
     seconds: float
+    """of all sittings"""
     low: bool
     """whether the optimum it shows should be doubted"""
 
@@ -58,11 +59,11 @@ def train_proxy(
     Logs a warning where the held-out PSNR is below `config.warn_below_db`. Raises `FileError` for a
     checkpoint of another training, `ShapeError` for too few settings or too small pictures.
     """
-    begun = time.perf_counter()
     learn, judge = renders.split(config.held_out, seed=seed)
     side = renders.patch(config.patch, proxy.net.multiple)
     optimizer = torch.optim.Adam(proxy.net.parameters(), lr=config.learning_rate)
-    first = _resume(checkpoint, proxy, optimizer, config, seed)
+    first, before = _resume(checkpoint, proxy, optimizer, config, seed)
+    begun = time.perf_counter() - before
     proxy.train()
     for step in range(first, config.steps):
         for group in optimizer.param_groups:
@@ -70,7 +71,7 @@ def train_proxy(
             group["lr"] = config.learning_rate * rising * falling(config.schedule, step / config.steps)
         loss = _step(proxy, optimizer, config.clip, _drawn(learn, config.batch, side, seed=(seed, step)))
         if checkpoint is not None and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            _save(checkpoint, proxy, optimizer, (config, seed, step + 1))
+            _save(checkpoint, proxy, optimizer, _State(config, seed, step + 1, time.perf_counter() - begun))
         if progress is not None:
             progress(step + 1, config.steps, loss)
     proxy.eval()
@@ -120,20 +121,30 @@ def _step(proxy: ProxyISP, optimizer: torch.optim.Optimizer, clip: float, batch:
     return float(loss.detach())
 
 
-def _save(path: Path, proxy: ProxyISP, optimizer: torch.optim.Optimizer, state: tuple[TrainConfig, int, int]) -> None:
-    config, seed, step = state
+@dataclass(frozen=True)
+class _State:
+    """Where a training stands."""
+
+    config: TrainConfig
+    seed: int
+    step: int
+    seconds: float
+
+
+def _save(path: Path, proxy: ProxyISP, optimizer: torch.optim.Optimizer, state: _State) -> None:
     content = {"weights": proxy.net.state_dict(), "optimizer": optimizer.state_dict()}
     buffer = io.BytesIO()
-    torch.save({**content, "of": repr((config, seed)), "step": step}, buffer)
+    facts = {"of": repr((state.config, state.seed)), "step": state.step, "seconds": state.seconds}
+    torch.save(content | facts, buffer)
     write_bytes(path, buffer.getbuffer())
 
 
 def _resume(
     path: Path | None, proxy: ProxyISP, optimizer: torch.optim.Optimizer, config: TrainConfig, seed: int
-) -> int:
-    """The step to go on from."""
+) -> tuple[int, float]:
+    """The step to go on from, and the seconds that it took to get there."""
     if path is None or not path.exists():
-        return 0
+        return 0, 0.0
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["of"] != repr((config, seed)):
@@ -142,4 +153,4 @@ def _resume(
         optimizer.load_state_dict(content["optimizer"])
     except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise FileError(f"{path} is no checkpoint of this proxy; remove it to begin anew") from error
-    return int(content["step"])
+    return int(content["step"]), float(content["seconds"])
