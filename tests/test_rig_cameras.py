@@ -86,7 +86,7 @@ def test_failing_commands_are_one_sentence_each(tmp_path, shots):
     room, _ = shots
     with pytest.raises(DeviceError, match="needs the program 'no-such-camera', which is not installed"):
         CommandCamera("no-such-camera {out}", needs="no-such-camera").capture()
-    with pytest.raises(DeviceError, match=r"ended with code 3: .* \(lens is stuck\)"):
+    with pytest.raises(DeviceError, match="ended with code 3; it said: lens is stuck"):
         CommandCamera("echo lens is stuck; : {out}; exit 3").capture()
     with pytest.raises(DeviceError, match="wrote no file"):
         CommandCamera("true {out}").capture()

@@ -60,22 +60,31 @@ def environment() -> dict[str, Any]:
     """The machine, the date, the commit and the libraries that matter for a number."""
     models = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     cpu = models[0] if models else platform.processor()
-    where = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=where,
-    )
     libraries = ("torch", "numpy", "rawpy", "opencv-python-headless", "optuna", "cmaes")
     return {
         "machine": f"{cpu}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.machine()}, Python {sys.version.split()[0]}",
         "date": date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(),
         "libraries": {name: version(name) for name in libraries},
     }
+
+
+def _commit() -> str:
+    """Of the checkout that this file belongs to; an installed package may lie in somebody else's."""
+    where = Path(__file__).parent
+    top = _git("rev-parse", "--show-toplevel", cwd=where)
+    if not top or Path(top) / "src" / "ispkit" != where.parent:
+        return "unknown"
+    return _git("describe", "--always", "--dirty", "--exclude=*", cwd=where) or "unknown"
+
+
+def _git(*words: str, cwd: Path) -> str:
+    """What git answers; nothing where it fails or is not there."""
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=cwd).stdout.strip()
+    except OSError:
+        return ""
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

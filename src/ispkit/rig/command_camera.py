@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,18 +16,19 @@ from typing import Any
 
 import yaml
 
-from ispkit.core.errors import FileError, IspkitError, ParamError, nearest
+from ispkit.core.errors import BlackBoxError, FileError, IspkitError, ParamError, nearest
 from ispkit.core.frame import Frame
 from ispkit.io.geometry import Facts
 from ispkit.io.load import load
 from ispkit.io.read_pictures import read_picture
+from ispkit.isp.external.process import run_program
 from ispkit.rig.contracts import DeviceError, picture_frame
 
 PRESETS = ("adb", "gphoto2", "rpicam", "rpicam-ssh")
 _FINISHED = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _PLACE = re.compile(r"\{(\w+)\}")
 _KEYS = ("doc", "command", "suffix", "settings", "timeout_s", "needs")
-_LAST_WORDS = 300  # characters of a failing command's output that are quoted
+_SHELL = ("cmd", "/c") if sys.platform == "win32" else ("sh", "-c")
 
 
 @dataclass(frozen=True)
@@ -80,28 +78,10 @@ class CommandCamera:
         return _PLACE.sub(lambda match: known[match[1]], self.command)
 
     def _run(self, command: str) -> None:
-        with subprocess.Popen(
-            command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that what the shell has started can be ended with it
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=self.timeout_s)
-            except BaseException as error:  # Ctrl-C, too, does not reach another session by itself
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise DeviceError(
-                        f"the camera command took more than {self.timeout_s:g} s and was ended: {command}"
-                    ) from None
-                raise
-        if process.returncode != 0:
-            words = " ".join(output.decode(errors="replace").split())[-_LAST_WORDS:]
-            raise DeviceError(f"the camera command ended with code {process.returncode}: {command} ({words})")
+        try:
+            run_program((*_SHELL, command), environment={}, timeout_s=self.timeout_s)
+        except BlackBoxError as error:
+            raise DeviceError(f"the camera command failed: {error}") from error
 
 
 def preset(name: str, settings: Mapping[str, Any] | None = None) -> CommandCamera:
