@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import wilcoxon
 
 from ispkit.bench.functions import DIM, FUNCTIONS, NOISE, VARIANTS, Reached, Task, run_task
-from ispkit.bench.functions_report import summarize, write_functions
+from ispkit.bench.functions_report import beside_the_paper, summarize, write_functions
 from ispkit.bench.functions_run import ENTRANTS, Run, planned, read_runs, run_functions
 from ispkit.core.errors import FileError, ParamError
 from ispkit.tune.methods import METHODS
@@ -141,6 +141,19 @@ def test_the_report_says_what_was_met(tmp_path):
     assert "cma (observed)" in page.read_text()
     data, _ = write_functions(tmp_path, made_up(1.0), command="made up")
     assert all(c["met"] for c in json.loads(data.read_text())["claims"])
+
+
+def test_the_proxy_stands_beside_the_paper_s(tmp_path):
+    runs = [
+        Run("scalar-proxy", f, v, s, (b,), (Reached(b, 10.0 * s + b, 0.0, 0.1),))
+        for f in FUNCTIONS
+        for v in ("centered", "shifted")
+        for s in range(3)
+        for b in (200, 500)
+    ]
+    table = beside_the_paper(runs)[0]
+    assert [row["ackley"] for row in table.rows] == [16.84, 210, 510]
+    assert beside_the_paper([run for run in runs if run.variant == "shifted"]) == []
 
 
 def test_every_entrant_is_a_method_that_accepts_its_options():

@@ -147,7 +147,7 @@ def test_unknown_method_names_the_nearest():
 
 
 def test_all_the_promised_methods_are_there():
-    wanted = "default random lhs sobol nelder-mead blockwise powell tpe cma turbo nsga2 proxy auto"
+    wanted = "default random lhs sobol nelder-mead blockwise powell tpe cma turbo nsga2 proxy scalar-proxy auto"
     assert set(METHODS) == set(wanted.split())
 
 

@@ -102,9 +102,22 @@ def write_experiment(folder: str | Path, experiment: Experiment) -> tuple[Path, 
     made = environment()
     data, page = room / f"{experiment.name}.json", room / f"{experiment.name}.md"
     facts = {"environment": made, **asdict(experiment)}
-    write_bytes(data, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(data, (_json(facts) + "\n").encode())
     write_bytes(page, _page(experiment, made).encode())
     return data, page
+
+
+def _json(value: Any, pad: str = "") -> str:
+    """Indented JSON in which whatever holds nothing but plain values takes one line: a row of a table stays a row."""
+    named = isinstance(value, Mapping)
+    parts = list(value.values()) if named else list(value) if isinstance(value, list | tuple) else []
+    if not any(isinstance(part, Mapping | list | tuple) for part in parts):
+        return json.dumps(value, ensure_ascii=False)
+    deeper = pad + " "
+    keys = [f"{json.dumps(str(k), ensure_ascii=False)}: " for k in value] if named else [""] * len(parts)
+    lines = [f"{deeper}{key}{_json(part, deeper)}" for key, part in zip(keys, parts, strict=True)]
+    begin, end = "{}" if named else "[]"
+    return f"{begin}\n" + ",\n".join(lines) + f"\n{pad}{end}"
 
 
 def _page(experiment: Experiment, made: Mapping[str, Any]) -> str:

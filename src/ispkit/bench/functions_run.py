@@ -48,6 +48,7 @@ ENTRANTS: dict[str, Entrant] = {
     "nelder-mead": Entrant("nelder-mead"),
     "random": Entrant("random"),
     "lhs": Entrant("lhs", anytime=False),
+    "scalar-proxy": Entrant("scalar-proxy", anytime=False),
 }
 
 

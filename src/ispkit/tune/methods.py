@@ -27,6 +27,12 @@ def _proxy(setup: SearchSetup) -> Searcher:
     return ProxySearcher(setup)
 
 
+def _scalar_proxy(setup: SearchSetup) -> Searcher:
+    from ispkit.tune.proxy.scalar import ScalarProxySearcher
+
+    return ScalarProxySearcher(setup)
+
+
 def _auto(setup: SearchSetup) -> Searcher:
     from ispkit.tune.auto.auto import AutoSearcher  # imports the scalar search, which imports this package
 
@@ -46,6 +52,7 @@ METHODS: dict[str, Method] = {
     "turbo": TurboSearcher,
     "nsga2": _sampled("nsga2"),
     "proxy": _proxy,
+    "scalar-proxy": _scalar_proxy,
     "auto": _auto,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,8 +17,12 @@ from ispkit.isp.pipeline import ISP
 from ispkit.isp.proxy import ProxyISP
 from ispkit.tune.contracts import Point
 from ispkit.tune.proxy.config import DescendConfig
-from ispkit.tune.proxy.render_set import Pixels8, as_tensor, legal
+from ispkit.tune.proxy.render_set import Pixels8, as_tensor
 from ispkit.tune.proxy.train import falling
+from ispkit.tune.searchers.record import legal
+
+if TYPE_CHECKING:
+    from ispkit.tune.proxy.scalar import ScalarProxy
 
 Loss = Callable[[Tensor], Tensor]
 """settings (P,) in the unit cube -> scalar, differentiable, lower is better"""
@@ -92,7 +96,7 @@ def _joined(frames: Sequence[Frame]) -> list[tuple[list[int], Frame]]:
 
 
 def descend(
-    proxy: ProxyISP, loss: Loss, config: DescendConfig, *, seed: int = 0, starts: Sequence[Point] = ()
+    proxy: ProxyISP | ScalarProxy, loss: Loss, config: DescendConfig, *, seed: int = 0, starts: Sequence[Point] = ()
 ) -> list[Optimum]:
     """Adam on the settings from random points (and from `starts`), the best predicted optimum first.
 
@@ -105,7 +109,7 @@ def descend(
     return sorted(found, key=lambda o: o.predicted)
 
 
-def _one(loss: Loss, proxy: ProxyISP, config: DescendConfig, start: Point) -> Optimum:
+def _one(loss: Loss, proxy: ProxyISP | ScalarProxy, config: DescendConfig, start: Point) -> Optimum:
     space, like = proxy.space, next(proxy.net.parameters())
     units = torch.as_tensor(start, dtype=like.dtype, device=like.device).clone().requires_grad_()
     low, high = ((units.detach() + r).clamp(0.0, 1.0) for r in (-config.radius, config.radius))

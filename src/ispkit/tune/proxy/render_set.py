@@ -22,6 +22,7 @@ from ispkit.io.atomic import write_bytes
 from ispkit.isp.pipeline import ISP
 from ispkit.isp.proxy import input_channels, sites
 from ispkit.tune.contracts import Point
+from ispkit.tune.searchers.record import legal
 
 Pixels8 = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -116,12 +117,6 @@ def latin_hypercube(count: int, dim: int, *, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     shares = np.stack([rng.permutation(count) for _ in range(dim)], 1) if dim else np.zeros((count, 0))
     return np.asarray((shares + rng.random((count, dim))) / count)
-
-
-def legal(space: ParamSpace, point: Point | Tensor) -> Point:
-    """The point of the unit cube that the knobs really take: steps rounded, orderings kept."""
-    units = space.to_vector(space.from_vector(torch.as_tensor(point, dtype=torch.float64)))
-    return np.asarray(units.double().clamp(0, 1).numpy(), dtype=np.float64)
 
 
 def as_pixels(picture: Tensor) -> Pixels8:

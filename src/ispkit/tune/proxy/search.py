@@ -21,8 +21,9 @@ from ispkit.nets.unet import ProxyUNet
 from ispkit.tune.contracts import Outcome, Point, SearchSetup
 from ispkit.tune.proxy.config import ProxyConfig, configured
 from ispkit.tune.proxy.descend import Anchor, Optimum, PictureSide, descend, picture_objective
-from ispkit.tune.proxy.render_set import Render, RenderSet, latin_hypercube, legal
+from ispkit.tune.proxy.render_set import Render, RenderSet, latin_hypercube
 from ispkit.tune.proxy.train import Fidelity, train_proxy
+from ispkit.tune.searchers.record import legal
 
 _SAME = 1e-9
 _FEWEST = 4  # settings below which nothing can be learned
@@ -45,7 +46,7 @@ class ProxySearcher:
         if not isinstance(side, PictureSide):
             raise ParamError(
                 "the method proxy models the pictures of one objective: neither weights nor pruning go with it, nor a "
-                "problem without pictures; take cma or turbo"
+                "problem without pictures; take scalar-proxy, cma or turbo"
             )
         self.config: ProxyConfig = configured(setup.options)
         self.space, self.seed, self.start = setup.space, setup.seed, setup.start

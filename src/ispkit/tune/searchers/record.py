@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ispkit.core.errors import ParamError, nearest
 from ispkit.core.space import ParamSpace
@@ -77,7 +78,7 @@ def read_options(setup: SearchSetup, defaults: Mapping[str, Any]) -> dict[str, A
     return {**defaults, **setup.options}
 
 
-def legal(space: ParamSpace, point: Point) -> Point:
+def legal(space: ParamSpace, point: Point | Tensor) -> Point:
     """Where a point is really measured: registers rounded, choices centered, orderings kept."""
-    values = space.from_vector(torch.from_numpy(np.ascontiguousarray(point)))
-    return np.asarray(space.to_vector(values).double().numpy(), dtype=np.float64)
+    values = space.from_vector(torch.as_tensor(point, dtype=torch.float64))
+    return np.asarray(space.to_vector(values).double().clamp(0, 1).numpy(), dtype=np.float64)
