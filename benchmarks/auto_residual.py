@@ -1,6 +1,7 @@
 """How many renders `auto` needs to reach what CMA-ES has after a thousand, on pictures and on KPI vectors.
 
     python benchmarks/auto_residual.py PROBLEM [--methods cma auto] [--seeds 5] [--renders 1000] [--out FILE]
+    python benchmarks/auto_residual.py page [--out FILE]     # of all problems in FILE: docs/benchmarks/auto_residual.md
 
 Problems (six crops to tune on, six of other pictures held out; Kodak pictures unprocessed to a noisy phone RAW):
   c71          the 32 registers at 16x gain, mean squared error to the clean pictures
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import finish, table
 from ispkit.bench.c71_parts import C71Bench
 from ispkit.bench.rawtherapee import RawTherapeeBench, rawtherapee_problem
 from ispkit.core.errors import BlackBoxError
@@ -130,6 +133,49 @@ def summary(lines: list[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def page(lines: list[dict[str, Any]], command: str) -> None:
+    """Write what each method needed, seed by seed and in the median, and what that was worth on held-out crops."""
+    goals = {(line["problem"], line["seed"]): line for line in lines if line["method"] == "cma"}
+    runs = [_judged(line, goals[line["problem"], line["seed"]]) for line in lines]
+    rows = []
+    for problem, method in dict.fromkeys((r["problem"], r["method"]) for r in runs):
+        mine = [r for r in runs if (r["problem"], r["method"]) == (problem, method)]
+        needs = [r["needs"] for r in mine]
+        rows.append(
+            {
+                "problem": problem,
+                "method": method,
+                "renders in all": mine[0]["renders"],
+                "needed, by seed": ", ".join("never" if n is None else str(n) for n in needs),
+                "needed, median": median(math.inf if n is None else n for n in needs),
+                "held out, where it was reached": median(r["held_out_there"] for r in mine),
+                "held out, at the end": median(r["held_out_last"] for r in mine),
+                "seconds": median(r["seconds"] for r in mine),
+                "of them the method's": median(r["method_s"] for r in mine),
+            }
+        )
+    results = Path(__file__).parent / "results" / "auto_residual.json"
+    finish("Renders that `auto` needs", results, {"runs": runs}, {"Medians": table(rows) + "\n\n" + _NOTE}, command)
+
+
+_NOTE = (
+    "Needed: renders until the tuning crops' score is what CMA-ES (population 12) has at its last one, from the same "
+    "random start; every render of the set counts one. Held out: the score of other pictures' crops, lower is better, "
+    f"where the goal was reached (at the next of {', '.join(map(str, CHECKPOINTS))} renders) and at the last of these."
+)
+
+
+def _judged(line: dict[str, Any], goal: dict[str, Any]) -> dict[str, Any]:
+    """A run without its trace."""
+    needs = _reached(line["trace"], goal["trace"][-1])
+    held = {int(n): value for n, value in line["held_out"].items()}
+    later = [n for n in held if needs is not None and n >= needs]
+    kept = {name: line[name] for name in ("problem", "method", "seed", "renders", "seconds", "method_s")}
+    scores = {str(n): line["trace"][n - 1] for n in held}
+    there = held[min(later)] if later else math.nan
+    return {**kept, "needs": needs, "scores": scores, "held_out_there": there, "held_out_last": held[max(held)]}
+
+
 def _reached(trace: list[float], goal: float) -> int | None:
     return next((i + 1 for i, score in enumerate(trace) if score <= goal), None)
 
@@ -137,16 +183,19 @@ def _reached(trace: list[float], goal: float) -> int | None:
 def main() -> None:
     """Run what is missing, print the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("problem", choices=[*PROBLEMS, "page"])
     parser.add_argument("--methods", nargs="+", default=["cma", "auto"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--renders", type=int, default=1000)
     parser.add_argument("--options", default="{}", help="JSON: settings of `auto`, to compare variants")
-    parser.add_argument("--out", type=Path, default=Path("auto_residual.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("bench_out/auto_residual.jsonl"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
     done = {(line["problem"], line["label"], line["seed"], line["renders"]) for line in lines}
+    if given.problem == "page":
+        page(lines, "python benchmarks/auto_residual.py page")
+        return
     pair = PROBLEMS[given.problem]()
     for seed in range(given.seeds):
         for method in given.methods:
