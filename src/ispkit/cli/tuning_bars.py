@@ -48,7 +48,7 @@ class Bars:
             left = "" if math.isnan(step.eta_s) else f", {step.eta_s:.0f} s left"
             failed = f", {step.failures} failed" if step.failures else ""
             scores = f"best {step.best_score:.4g}, expert {step.expert_score:.4g}"
-            self._show(name, (step.spent, step.budget), f"{step.spent:.4g}/{step.budget:g}: {scores}{failed}{left}")
+            self._show(name, (step.spent, step.budget), f"{step.spent:.4g}/{step.budget:.4g}: {scores}{failed}{left}")
 
         return told
 
