@@ -49,6 +49,8 @@ class C71Bench:
     seed: int = 0
     method: str = "auto"
     sensor: str = SENSOR
+    from_baseline: bool = False
+    """begin at the frozen baseline, not at a random point: how much does it leave to be gained?"""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def camera(self) -> Sensor:
@@ -144,7 +146,9 @@ class StagedSearch:
     hooks: Callable[[str], Hooks] | None = None
 
     def pixels(self, isp: ISP, scenes: Sequence[Scene]) -> Found:
-        """The first stage."""
+        """The first stage; there is none from the baseline, whose pixels need no finding."""
+        if self.bench.from_baseline:
+            return Found(baseline(), 0.0, 0.0, self.bench.method)
         before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
         return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before)
 
@@ -155,7 +159,8 @@ class StagedSearch:
     def _stage(self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found) -> Found:
         problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(before.values))
         told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
-        plan = _plan(self.bench, max(2.0, round(_SHARES[name] * self.bench.budget)))
+        share = 1.0 if self.bench.from_baseline else _SHARES[name]
+        plan = _plan(self.bench, max(2.0, round(share * self.bench.budget)))
         result = tune(problem, self.folder / name, plan, hooks=told)
         spent, seconds = before.spent + result.spent, before.seconds + result.seconds
         return Found(dict(result.best.values), spent, seconds, result.method)
@@ -175,13 +180,18 @@ class KpiChange:
     change: Interval
     """paired bootstrap of the mean difference"""
 
+    @property
+    def percent(self) -> str:
+        """The relative change of the mean."""
+        return f"{100 * (self.new / self.old - 1):+.1f} %"
+
     def row(self) -> dict[str, Any]:
         """As a row of a table."""
         return {
             "KPI": self.kpi,
             "baseline": self.old,
             "tuned": self.new,
-            "change": f"{100 * (self.new / self.old - 1):+.1f} %",
+            "change": self.percent,
             "95 % of the difference": f"[{self.change.low:+.3g}, {self.change.high:+.3g}]",
         }
 

@@ -150,6 +150,9 @@ def c71(
     option: MethodSetting = None,
     seed: SeedOption = 0,
     sensor: SensorOption = "sidd-google-pixel",
+    from_baseline: Annotated[
+        bool, typer.Option("--from-baseline", help="Begin there: how much does it leave to be gained?")
+    ] = False,
     out: OutOption = None,
     results: ResultsOption = None,
     as_json: JsonOption = False,
@@ -161,7 +164,7 @@ def c71(
     from ispkit.bench.c71 import run_c71
     from ispkit.bench.c71_parts import C71Bench
 
-    found = C71Bench(budget=budget, seed=seed, sensor=sensor)
+    found = C71Bench(budget=budget, seed=seed, sensor=sensor, from_baseline=from_baseline)
     found = _filled(found, pictures, (gains, crop), (method, option))
     with experiment_room("c71", out, results, as_json=as_json) as room:
         experiment = run_c71(room.out, found, command=command_line(), hooks=room.hooks())
