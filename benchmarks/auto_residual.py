@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,17 +137,17 @@ def summary(lines: list[dict[str, Any]]) -> str:
 
 def page(lines: list[dict[str, Any]], command: str) -> None:
     """Write what each method needed, seed by seed and in the median, and what that was worth on held-out crops."""
-    goals = {(line["problem"], line["seed"]): line for line in lines if line["method"] == "cma"}
-    runs = [_judged(line, goals[line["problem"], line["seed"]]) for line in lines]
+    goals = {(line["problem"], line["seed"]): line for line in lines if line["label"] == "cma"}
+    runs = [_judged(line, goals[key]) for line in lines if (key := (line["problem"], line["seed"])) in goals]
     rows = []
-    for problem, method in dict.fromkeys((r["problem"], r["method"]) for r in runs):
-        mine = [r for r in runs if (r["problem"], r["method"]) == (problem, method)]
+    for same in dict.fromkeys(tuple(r[k] for k in _SAME) for r in runs):
+        mine = [r for r in runs if tuple(r[k] for k in _SAME) == same]
         needs = [r["needs"] for r in mine]
         rows.append(
             {
-                "problem": problem,
-                "method": method,
-                "renders in all": mine[0]["renders"],
+                "problem": same[0],
+                "method": same[1],
+                "renders in all": same[2],
                 "needed, by seed": ", ".join("never" if n is None else str(n) for n in needs),
                 "needed, median": median(math.inf if n is None else n for n in needs),
                 "held out, where it was reached": median(r["held_out_there"] for r in mine),
@@ -158,6 +160,8 @@ def page(lines: list[dict[str, Any]], command: str) -> None:
     finish("Renders that `auto` needs", results, {"runs": runs}, {"Medians": table(rows) + "\n\n" + _NOTE}, command)
 
 
+_SAME = ("problem", "label", "renders")
+"""what runs of one row share"""
 _NOTE = (
     "Needed: renders until the tuning crops' score is what CMA-ES (population 12) has at its last one, from the same "
     "random start; every render of the set counts one. Held out: the score of other pictures' crops, lower is better, "
@@ -170,7 +174,7 @@ def _judged(line: dict[str, Any], goal: dict[str, Any]) -> dict[str, Any]:
     needs = _reached(line["trace"], goal["trace"][-1])
     held = {int(n): value for n, value in line["held_out"].items()}
     later = [n for n in held if needs is not None and n >= needs]
-    kept = {name: line[name] for name in ("problem", "method", "seed", "renders", "seconds", "method_s")}
+    kept = {name: line[name] for name in (*_SAME, "seed", "seconds", "method_s")}
     scores = {str(n): line["trace"][n - 1] for n in held}
     there = held[min(later)] if later else math.nan
     return {**kept, "needs": needs, "scores": scores, "held_out_there": there, "held_out_last": held[max(held)]}
@@ -194,7 +198,7 @@ def main() -> None:
     lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
     done = {(line["problem"], line["label"], line["seed"], line["renders"]) for line in lines}
     if given.problem == "page":
-        page(lines, "python benchmarks/auto_residual.py page")
+        page(lines, shlex.join(["python", *sys.argv]))
         return
     pair = PROBLEMS[given.problem]()
     for seed in range(given.seeds):

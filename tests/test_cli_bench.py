@@ -37,21 +37,6 @@ def test_an_experiment_is_told_written_and_not_made_twice(cli, tmp_path):
     assert (tmp_path / "out/runs.jsonl").read_text() == before
 
 
-def test_seconds_are_those_of_all_calls(cli, tmp_path):
-    arguments = ("bench", "style", "--budget", 2, "-m", "random", "-o", tmp_path, "--results", tmp_path)
-    first, again = _seconds_of(cli, arguments, tmp_path), _seconds_of(cli, arguments, tmp_path, before=1000.0)
-    assert first < 1000 < again
-
-
-def _seconds_of(cli, arguments, folder, before=None):
-    """What the page says; `before` is what earlier calls took."""
-    if before is not None:
-        (command,) = json.loads((folder / "seconds.json").read_text())
-        (folder / "seconds.json").write_text(json.dumps({command: before}))
-    assert cli(*arguments)[0] == 0
-    return json.loads((folder / "style.json").read_text())["seconds"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -141,6 +141,41 @@ def test_an_unknown_option_is_named(name):
         METHODS_HERE[name](setup_of(plain_space(), popsise=3))
 
 
+@pytest.mark.parametrize(
+    ("name", "option"), [("cma", {"popsize": "abc"}), ("scalar-proxy", {"width": 0.5}), ("turbo", {"batch": True})]
+)
+def test_an_option_of_another_kind_is_named(name, option):
+    with pytest.raises(ParamError, match=f"option {next(iter(option))}=.* a whole number"):
+        METHODS[name](setup_of(plain_space(), **option))
+
+
+def test_a_resumed_scalar_proxy_learns_the_same():
+    space = plain_space()
+    options = {"budget": 24, "starts": 4, "steps": 40}
+
+    def score(point) -> float:
+        return np.inf if point[0] < 0.2 else bowl(point)
+
+    whole = METHODS["scalar-proxy"](setup_of(space, **options))
+    asked = run(whole, space, 30, score)  # past the plan of 20 points and the first four optima
+    for told in (20, 23, 27):
+        later = METHODS["scalar-proxy"](setup_of(space, **options))
+        for point in asked[:told]:
+            there = legal(space, point)
+            later.tell(Outcome(there, score(there)))
+        if told < 24:  # one round of descents, as before
+            first = later.best()
+        np.testing.assert_allclose(later.ask(), asked[told], atol=1e-12)
+        np.testing.assert_allclose(first, asked[20], atol=1e-12)
+
+
+def test_a_scalar_proxy_waits_for_its_plan():
+    space = plain_space()
+    searcher = METHODS["scalar-proxy"](setup_of(space, budget=12, starts=4, steps=40))
+    open_questions = [searcher.ask() for _ in range(10)]  # nobody has answered
+    assert len({p.tobytes() for p in open_questions}) == 10
+
+
 def test_unknown_method_names_the_nearest():
     with pytest.raises(ParamError, match="'powell'"):
         method_of("powel")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 from study_problems import REGISTERS, Bowl
 
+from ispkit.core.errors import ParamError
 from ispkit.tune.plan import Plan
 from ispkit.tune.probing import kept_map, probe_knobs, too_small
 from ispkit.tune.run_folder import RunFolder
@@ -19,7 +21,7 @@ def test_workers_find_the_same_map_as_this_process(tmp_path):
     here, there = Bowl(space=REGISTERS), partial(Bowl, space=REGISTERS)
     alone = probe_knobs(here, here, PLAN, RunFolder(tmp_path / "a"))
     crew = probe_knobs(there, here, Plan(budget=60, seed=3, workers=2), RunFolder(tmp_path / "b"))
-    assert alone == crew == kept_map(RunFolder(tmp_path / "b"))
+    assert alone == crew == kept_map(RunFolder(tmp_path / "b"), here)
 
 
 def test_a_knob_that_hangs_is_reported_and_the_others_are_probed(tmp_path):
@@ -56,10 +58,68 @@ def test_probes_of_another_seed_are_no_answer(tmp_path):
     assert len(problem.renders()) > count
 
 
+def test_a_larger_budget_goes_on_with_the_same_pictures(tmp_path):
+    problem = Bowl(log=str(tmp_path / "renders"))
+    room = RunFolder(tmp_path / "run")
+
+    def cut(done: int, _: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        probe_knobs(problem, problem, Plan(budget=8), room, cut)
+    found = probe_knobs(problem, problem, PLAN, room)
+    assert found is not None
+    assert len(found.pictures) == 1 < len(problem.pictures)  # what 8 renders could pay for
+
+
+def test_a_map_belongs_to_the_problem_it_was_made_of(tmp_path):
+    first, other = Bowl(), Bowl(several=True)
+    room = RunFolder(tmp_path)
+    probe_knobs(first, first, PLAN, room)
+    assert kept_map(room, first) is not None
+    assert kept_map(room, other) is None
+    assert probe_knobs(other, other, PLAN, room).objectives == ("error", "cost")
+
+
+def test_a_program_that_reads_no_value_is_probed_anew_when_it_is_mended(tmp_path):
+    @dataclass
+    class Deaf(Bowl):
+        """Always renders the same."""
+
+        def measure(self, values, **how):
+            return super().measure({"a.x": 0.5, "a.y": 0.5}, **how)
+
+    room = RunFolder(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ParamError, match="no knob changes any picture"):
+            probe_knobs(Deaf(), Deaf(), PLAN, room)
+    assert probe_knobs(Bowl(), Bowl(), PLAN, room).names("acts") == ("a.x",)
+
+
+def test_probes_that_failed_before_a_kill_are_paid_for_and_tried_again(tmp_path):
+    def cut(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    problem, room = Bowl(trouble="raise"), RunFolder(tmp_path)  # a.x = 1 fails, the second probe
+    with pytest.raises(KeyboardInterrupt):
+        probe_knobs(problem, problem, PLAN, room, cut)
+    again = probe_knobs(problem, problem, PLAN, room)
+    whole = probe_knobs(problem, problem, PLAN, RunFolder(tmp_path / "whole"))
+    assert again.effects == whole.effects
+    assert again.megapixels == pytest.approx(whole.megapixels + 0.5 * len(whole.pictures))
+
+
 def test_a_budget_too_small_is_remembered(tmp_path):
     problem, room = Bowl(space=REGISTERS), RunFolder(tmp_path)
     assert probe_knobs(problem, problem, Plan(budget=2), room) is None
     assert too_small(RunFolder(tmp_path))
+
+
+def test_more_held_out_pictures_may_take_longer(tmp_path):
+    plan = Plan(method="random", budget=6, trial_timeout_s=1.5, noisy=False)
+    result = tune(Bowl(count=1), tmp_path, plan, held_out=Bowl(count=4, sleep_s=2.5))
+    assert result.held_out is not None, result.warnings
 
 
 def test_held_out_pictures_that_hang_cost_the_check_and_not_the_result(tmp_path):
@@ -68,4 +128,4 @@ def test_held_out_pictures_that_hang_cost_the_check_and_not_the_result(tmp_path)
     result = tune(Bowl(), tmp_path, plan, held_out=held)
     assert result.best.values["a.x"] > 0.5
     assert result.held_out is None
-    assert any("the held-out check failed: TimeoutError" in line for line in result.warnings)
+    assert any("the held-out check failed: TimeoutError: no answer within 2 s" in line for line in result.warnings)

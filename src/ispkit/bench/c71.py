@@ -81,7 +81,7 @@ def run_c71(out: Path, bench: C71Bench, *, command: str, hooks: Callable[[str], 
     began = time.monotonic()
     begun_at = "-from-baseline" if bench.from_baseline else ""
     found = [at_gain(out / f"gain-{gain:g}{begun_at}", gain, bench, hooks) for gain in bench.gains]
-    searched = sum(g.found.seconds for g in found)  # in earlier calls, too
+    searched = sum(g.found.seconds for g in found)
     return _experiment(found, bench, command, max(searched, time.monotonic() - began))
 
 

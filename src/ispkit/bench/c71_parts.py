@@ -123,7 +123,7 @@ class Found:
 
     values: Values
     spent: float
-    """renders of the set, both stages"""
+    """renders of the set, all stages"""
     seconds: float
     """of all sittings"""
     method: str
@@ -138,7 +138,8 @@ def search(problem: Problem, held: Problem | None, folder: Path, bench: C71Bench
 class StagedSearch:
     """A search from a random start: first the pixels, which tell a far start where to go, then the KPIs.
 
-    The stages share the budget; run folders lie under `folder`, and what is there is gone on with.
+    The stages share the budget; from the baseline there are KPIs alone. Run folders lie under `folder`, and what is
+    there is gone on with.
     """
 
     folder: Path

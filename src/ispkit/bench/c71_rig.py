@@ -11,6 +11,7 @@ from typing import Any
 from ispkit.bench.c71 import at_gain
 from ispkit.bench.c71_parts import (
     C71Bench,
+    Found,
     StagedSearch,
     baseline,
     compare,
@@ -21,7 +22,6 @@ from ispkit.bench.c71_parts import (
 )
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.rig_scenes import LIGHTS_K, RigSetup, exposure_matching, rig_scenes
-from ispkit.core.param import Values
 from ispkit.data.scenes import Scene
 from ispkit.isp.anchored import AnchoredISP
 from ispkit.isp.c71 import C71
@@ -42,30 +42,30 @@ class RigResult:
     share: float
     injected_share: float
     seconds: float
+    """of the search through the rig"""
 
 
 def run_c71_rig(out: Path, bench: C71Bench, *, command: str, hooks: Callable[[str], Hooks] | None = None) -> Experiment:
     """Tune c71 on the rainbow chart through the simulated rig, beside `run_c71`, whose folders it uses if it can."""
     began = time.monotonic()
     found = [_at_gain(out, gain, bench, hooks) for gain in bench.gains]
-    return _experiment(found, bench, command, time.monotonic() - began)
+    return _experiment(found, bench, command, max(sum(f.seconds for f in found), time.monotonic() - began))
 
 
 def _at_gain(out: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hooks] | None) -> RigResult:
-    began = time.monotonic()
     injected = at_gain(out / f"gain-{gain:g}", gain, bench, hooks)
     _, held = natural_scenes(bench, gain)
-    values = _through_rig(out / f"rig-gain-{gain:g}", gain, bench, hooks)
-    isp = C71()
+    isp, through = C71(), _through_rig(out / f"rig-gain-{gain:g}", gain, bench, hooks)
+    values = through.values
     old, new = kpi_table(isp, held, baseline()), kpi_table(isp, held, values)
     direct = kpi_table(isp, held, injected.found.values)
     rows = []
     for change, other in zip(compare(old, new, seed=bench.seed), injected.changes, strict=True):
         rows.append({**change.row(), "tuned by injection": other.new})
-    return RigResult(gain, rows, relative_gain(old, new), relative_gain(old, direct), time.monotonic() - began)
+    return RigResult(gain, rows, relative_gain(old, new), relative_gain(old, direct), through.seconds)
 
 
-def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hooks] | None) -> Values:
+def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hooks] | None) -> Found:
     """Settings for daylight, found on the screen alone: from a random start, light-dependent knobs at three anchors."""
     scenes = _rig_scenes(bench, gain)
     plain = C71()
@@ -76,7 +76,7 @@ def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[st
     search = StagedSearch(folder, bench, hooks)
     near = search.pixels(plain, daylight)
     found = search.kpis(isp, scenes, reference, replace(near, values=isp.spread(near.values)))
-    return isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain})
+    return replace(found, values=isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain}))
 
 
 def _rig_scenes(bench: C71Bench, gain: float) -> list[Scene]:

@@ -41,6 +41,7 @@ from ispkit.tune.objectives.reference import REFERENCE
 from ispkit.tune.objectives.task import TaskObjective
 from ispkit.tune.plan import Hooks, Plan, Progress
 from ispkit.tune.problem import PictureProblem, as_picture
+from ispkit.tune.result import Result
 from ispkit.tune.study import tune
 
 QUALITY: Objective = Weighted("l1+nlpd", ((1.0, REFERENCE["l1"]), (1.0, REFERENCE["nlpd"])))
@@ -136,7 +137,7 @@ def run_detector(out: str | Path, bench: DetectorBench, *, command: str = "", sa
     published, its baseline (the defaults of its space), each of `bench.tunings`, and the clean pictures. Raises
     `ParamError`, `FileError`.
     """
-    start, room = time.perf_counter(), Path(out)
+    start, room, searched = time.perf_counter(), Path(out), 0.0
     _check(bench)
     detector, isp = FrozenDetector.load(bench.weights), open_isp(bench.isp)
     tables: list[Table] = []
@@ -152,7 +153,8 @@ def run_detector(out: str | Path, bench: DetectorBench, *, command: str = "", sa
             for name in bench.tunings:
                 problem = PictureProblem(isp, tuned_on, objective_of(name, detector))
                 place = room / f"{bench.name}_{gain:g}x_{name}_{fold}"
-                settings[name] = _tuned(problem, place, bench, say)
+                result = _tuned(problem, place, bench, say)
+                settings[name], searched = result.best.values, searched + result.seconds
             seen = {name: judge(isp, values, kept, detector) for name, values in settings.items()}
             seen["clean pictures"] = judge_pictures([_target(s) for s in kept], kept, detector)
             judged = {name: judged[name] + one if judged else one for name, one in seen.items()}
@@ -160,7 +162,7 @@ def run_detector(out: str | Path, bench: DetectorBench, *, command: str = "", sa
         tables += _tables(gain, judged, bench)
         if {"quality", "task"} <= judged.keys():
             claims.append(_claim(judged["quality"], judged["task"], bench, gain))
-    run = command, time.perf_counter() - start
+    run = command, max(searched, time.perf_counter() - start)
     experiment = _experiment(bench, (tables, claims), details, run)
     write_experiment(room, experiment)
     return experiment
@@ -241,13 +243,13 @@ def _given(isp: ISP, bench: DetectorBench) -> dict[str, Values]:
     return {"default": PAPER_EXPERT, **baseline}
 
 
-def _tuned(problem: PictureProblem, folder: Path, bench: DetectorBench, say: Say) -> Values:
+def _tuned(problem: PictureProblem, folder: Path, bench: DetectorBench, say: Say) -> Result:
     def on_progress(p: Progress) -> None:
         spent = f"{p.spent:g} of {p.budget:g} renders"
         say(f"{folder.name}: {spent}, best {p.best_score:.4f}, expert {p.expert_score:.4f}")
 
     plan = Plan(method=bench.method, budget=bench.budget, seed=bench.seed, workers=bench.workers)
-    return tune(problem, folder, plan, hooks=Hooks(on_progress=on_progress)).best.values
+    return tune(problem, folder, plan, hooks=Hooks(on_progress=on_progress))
 
 
 def _target(scene: Scene) -> Tensor:

@@ -49,6 +49,7 @@ class Experiment:
     seed: int
     budget: str
     seconds: float
+    """of the call that wrote it, or of the searches in all calls where that is more"""
     tables: Sequence[Table]
     claims: Sequence[Claim] = ()
     notes: Sequence[str] = ()
@@ -72,9 +73,9 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str:
     """Of the checkout that this file belongs to; an installed package may lie in somebody else's."""
-    where = Path(__file__).parent
+    where = Path(__file__).resolve().parent
     top = _git("rev-parse", "--show-toplevel", cwd=where)
-    if not top or Path(top) / "src" / "ispkit" != where.parent:
+    if not top or Path(top).resolve() / "src" / "ispkit" != where.parent:
         return "unknown"
     return _git("describe", "--always", "--dirty", "--exclude=*", cwd=where) or "unknown"
 

@@ -139,7 +139,6 @@ _NOTE = (
     "Wilcoxon's signed-rank test over shared seeds. The rival is chosen afterwards on the same seeds, as the best of "
     "the cell, which favors it."
 )
-_SECONDS = "Processor seconds inside the methods"
 _PLAIN_NOTE = (
     "Medians at the optimum that the network shows. The paper says neither which network imitates a function nor how "
     "many measurements it learned from."

@@ -112,7 +112,7 @@ def run_rawtherapee(
         _TUNED: (isp, result.best.values),
     }
     scores = {name: score_setting(box, values, held) for name, (box, values) in settings.items()}
-    return _experiment(bench, scores, (result, luma, sweep), (command, time.monotonic() - began))
+    return _experiment(bench, scores, (result, luma, sweep), (command, max(result.seconds, time.monotonic() - began)))
 
 
 def rawtherapee_problem(

@@ -129,7 +129,6 @@ def run_tonemap(
     frames = [_frame(p) for p in _windows(pictures, size, seed)]
     room = Path(out) / "tonemap-renders" / f"{preset}-{seed}"
     proxy, fidelity = _trained(isp, frames, (size, seed), room, say)
-    began -= max(0.0, fidelity.seconds - (time.perf_counter() - began))  # what earlier sittings trained
     attempts: list[Attempt] = []
     for i, hidden in enumerate(np.random.default_rng((seed, 19)).uniform(0.1, 0.9, (size.hidden, isp.space.dim))):
         attempts += _recovered(proxy, isp, frames, (i, hidden), (size, seed))
@@ -137,7 +136,7 @@ def run_tonemap(
     source = ", ".join(Path(p).name for p in pictures) if pictures else "the project's own pictures"
     named = "".join(f" --pictures {Path(p).name}" for p in pictures or ())
     words = (command or f"ispkit bench tonemap --preset {preset} --seed {seed}{named}", source, seed)
-    experiment = _experiment(words, size, fidelity, attempts, time.perf_counter() - began)
+    experiment = _experiment(words, size, fidelity, attempts, max(fidelity.seconds, time.perf_counter() - began))
     write_experiment(out, experiment)
     return experiment
 

@@ -151,7 +151,7 @@ def c71(
     seed: SeedOption = 0,
     sensor: SensorOption = "sidd-google-pixel",
     from_baseline: Annotated[
-        bool, typer.Option("--from-baseline", help="Begin there: how much does it leave to be gained?")
+        bool, typer.Option("--from-baseline", help="Begin at the baseline: how much does it leave to be gained?")
     ] = False,
     out: OutOption = None,
     results: ResultsOption = None,

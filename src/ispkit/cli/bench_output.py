@@ -6,10 +6,9 @@ import json
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ispkit.tune.plan import Hooks
 
 _CHECKOUT = Path("docs/results")
-_SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -39,27 +37,10 @@ class Room:
         return self.bars.hooks
 
     def write(self, experiment: Experiment) -> None:
-        """Keep and tell the outcome; its seconds are those of all calls of this command in this folder."""
+        """Keep and tell the outcome."""
         from ispkit.bench.experiment import write_experiment
 
-        whole = replace(experiment, seconds=max(experiment.seconds, self._worked_s().get(command_line(), 0.0)))
-        self.tell(*write_experiment(self.results, whole))
-
-    def worked(self, seconds: float) -> None:
-        """Add what this call took to what earlier ones of the same command did."""
-        from ispkit.io.atomic import write_bytes
-
-        kept, command = self._worked_s(), command_line()
-        kept[command] = round(kept.get(command, 0.0) + seconds, 1)
-        write_bytes(self.out / _SECONDS, (json.dumps(kept, indent=1) + "\n").encode())
-
-    def _worked_s(self) -> dict[str, float]:
-        """Command -> seconds."""
-        try:
-            kept = json.loads((self.out / _SECONDS).read_text(encoding="utf-8"))
-            return {str(command): float(seconds) for command, seconds in kept.items()}
-        except (OSError, ValueError, AttributeError):
-            return {}
+        self.tell(*write_experiment(self.results, experiment))
 
     def tell(self, data: Path, page: Path) -> None:
         """Print tables and claims of a result that is written; pictures beside the run folders go with it."""
@@ -87,11 +68,7 @@ def experiment_room(name: str, out: Path | None, results: Path | None, *, as_jso
     with Bars(console, quiet=as_json) as bars:
         for folder in (work, place):
             make_folder(folder)
-        room, began = Room(name, work, place, as_json, bars), time.monotonic()
-        try:
-            yield room
-        finally:
-            room.worked(time.monotonic() - began)
+        yield Room(name, work, place, as_json, bars)
 
 
 def command_line() -> str:

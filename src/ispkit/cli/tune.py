@@ -84,12 +84,18 @@ def tune(
     ] = None,
     timeout_s: Annotated[float | None, typer.Option("--timeout", help="Seconds one measurement may take.")] = None,
     prune: Annotated[
-        bool | None, typer.Option("--prune/--no-prune", help="End a trial that is surely worse after some pictures.")
+        bool | None,
+        typer.Option(
+            "--prune/--no-prune", help="End a trial that is worse after some pictures; auto then sees scores alone."
+        ),
     ] = None,
     leaders: Annotated[
         int | None, typer.Option("--leaders", min=1, help="Of a noisy ISP: candidates measured again.  [default: 3]")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often.  [default: 3]")] = None,
+    max_failures: Annotated[
+        int | None, typer.Option("--max-failures", min=1, help="In a row, before the study gives up.  [default: 10]")
+    ] = None,
     cache: Annotated[
         str | None, typer.Option("--cache", metavar="DIR", help="Keep a program's renders, for later studies too.")
     ] = None,
@@ -138,7 +144,7 @@ def tune(
     given = {
         "isp": isp, "objective": objective, "method": method, "budget": budget, "workers": workers, "start": start,
         "lock": lock, "unlock": unlock, "constraints": constraint, "guard": guard, "timeout_s": timeout_s, "seed": seed,
-        "prune": prune, "leaders": leaders, "repeats": repeats, "cache": cache,
+        "prune": prune, "max_failures": max_failures, "leaders": leaders, "repeats": repeats, "cache": cache,
         "options": read_options(option) if option else None,
     }  # fmt: skip
     shot = {"sensor": sensor, "gains": read_numbers("--gains", gains), "crop": read_size("--crop", crop)}
@@ -231,7 +237,11 @@ def _interrupted(out: Path) -> str:
     """What is left to go on with."""
     from ispkit.tune.run_folder import RunFolder
 
-    done = len({event["trial"] for event in RunFolder(out).events("complete", "known", "pruned", "failed")})
+    room = RunFolder(out)
+    done = len({event["trial"] for event in room.events("complete", "known", "pruned", "failed")})
+    probed = len({event["key"] for event in room.events("probed") if event["measurement"]})
+    if probed and not done:
+        return f"{out}: stopped while knobs were probed; {probed} probes are kept, the same command goes on"
     if not done:
         return f"{out}: stopped before a trial had finished; the same command begins again"
     return f"{out}: {done} finished trials are kept; `ispkit study {out} --report` shows what they found"

@@ -74,7 +74,7 @@ def open_isp(
     if spec is not None:
         return _external(spec, start, None if cache is None else Path(cache), workers)
     if cache is not None:
-        raise ParamError(f"{text!r} renders in this process and keeps no renders; leave out cache={os.fspath(cache)!r}")
+        raise ParamError(f"cache {os.fspath(cache)!r}: {text!r} renders in this process and keeps no renders")
     if start is not None:
         raise ParamError(f"{text!r} has no parameter file to start from; leave out start={os.fspath(start)!r}")
     if text in BUILDERS:
@@ -174,10 +174,19 @@ def _external(
 ) -> SpecISP:
     if start is not None:
         spec = spec.started_from(read_pp3(start).text if spec.params.format == "ini" else _text(start))
+    if cache is not None:
+        _make(cache)
     kind = CommandISP if spec.command else HttpISP
     isp = kind(spec, cache=cache, workers=workers)
     isp.check()
     return isp
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"cache {folder}: cannot be made ({error.strerror}); name another folder") from error
 
 
 def _text(path: str | os.PathLike[str]) -> str:

@@ -16,15 +16,25 @@ from ispkit.tune.distributions import Setting
 from ispkit.tune.opening import read_study
 from ispkit.tune.records import EXPERT, ORIGIN, PRUNED, SAME_AS, Scoring, record_of
 from ispkit.tune.result import Candidate, KnobChange, Result, read_result
-from ispkit.tune.run_folder import RunFolder
+from ispkit.tune.run_folder import RunFolder, read_json
+from ispkit.tune.sensitivity import Sensitivity
 
+_TRIALS = ("complete", "pruned", "failed")
 UNFINISHED = "not finished: leading settings were not measured again, and nothing was checked on held-out pictures"
 
 
 def result_so_far(folder: str | os.PathLike[str]) -> Result:
-    """The declared result of a run folder, or what its trials say where none was declared yet. Raises `FileError`."""
+    """The declared result of a run folder, or what its trials say where none, or no longer. Raises `FileError`."""
     room = RunFolder(folder)
-    return read_result(room.path) if room.result.is_file() else unfinished_result(room)
+    return read_result(room.path) if is_declared(room) else unfinished_result(room)
+
+
+def is_declared(room: RunFolder) -> bool:
+    """Whether a result was declared, and no trial was finished since."""
+    if not room.result.is_file():
+        return False
+    last = [e["event"] for e in room.events("finished", *_TRIALS)][-1:]
+    return last in ([], ["finished"])
 
 
 def unfinished_result(room: RunFolder) -> Result:
@@ -40,6 +50,7 @@ def unfinished_result(room: RunFolder) -> Result:
     best = min(everyone, key=lambda c: (c.violation, scoring.score(c.scores)))
     rows = read_trials(room)
     front = non_dominated(rows, scoring.objectives) if scoring.pareto else set()
+    probed, notes = _probes(room)
     return Result(
         best=best,
         expert=experts[0],
@@ -51,13 +62,23 @@ def unfinished_result(room: RunFolder) -> Result:
         method=str(plan["method"]),
         seed=int(plan["seed"]),
         noisy=False,
-        spent=max((r.spent for r in rows), default=0.0),
-        budget=float(plan["budget"]),
+        spent=max((r.spent for r in rows), default=0.0) + probed,
+        budget=float(plan["budget"]) + probed,
         trials=_counts(rows),
-        warnings=(UNFINISHED,),
+        warnings=(UNFINISHED, *notes),
         stopped=UNFINISHED,
         folder=room.path,
     )
+
+
+def _probes(room: RunFolder) -> tuple[float, tuple[str, ...]]:
+    """Renders of the set that the knobs' probes took, and what they showed."""
+    path = room.path / "sensitivity.json"
+    size = yaml.safe_load(room.spec.read_text(encoding="utf-8"))["problem"]["megapixels"]
+    if not path.is_file() or not size:
+        return 0.0, ()
+    found = Sensitivity.from_json(read_json(path))
+    return found.megapixels / size, found.warnings()
 
 
 def candidate_of(folder: str | os.PathLike[str], number: int) -> Candidate:
@@ -65,7 +86,10 @@ def candidate_of(folder: str | os.PathLike[str], number: int) -> Candidate:
     found = {c.trial: c for c, _ in _measured(read_study(folder), copies=True)}
     if number not in found:
         last = max(found, default=-1)
-        raise FileError(f"{folder}: trial {number} was not measured; finished trials are numbered up to {last}")
+        raise FileError(
+            f"{folder}: trial {number} was not measured on all pictures (it failed, was pruned, or is not there); "
+            f"trials are numbered up to {last}"
+        )
     return found[number]
 
 

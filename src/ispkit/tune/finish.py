@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 
-from ispkit.core.errors import BlackBoxError, IspkitError, ParamError
+from ispkit.core.errors import BlackBoxError, ParamError
 from ispkit.core.param import Choice
 from ispkit.core.space import ParamSpace
 from ispkit.metrics.intervals import mean_interval
@@ -197,7 +197,7 @@ def held_out_or_warning(
     seeds = range(first, first + (engine.plan.repeats if engine.noisy else 1))
     try:
         seen = check_held_out(problem, verdict.expert.values, verdict.best.values, crew=crew, seeds=seeds)
-    except IspkitError as error:
+    except BlackBoxError as error:
         return None, (f"the held-out check failed: {error}",)
     return seen, ()
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import numpy as np
 import yaml
 
 from ispkit.core.errors import FileError, ParamError
-from ispkit.tune.contracts import Problem, SearchSetup
+from ispkit.tune.contracts import Problem
 from ispkit.tune.engine import scoring_of
 from ispkit.tune.lock import LockedProblem
 from ispkit.tune.methods import method_of
@@ -21,13 +19,16 @@ from ispkit.tune.plan import Hooks, Plan
 from ispkit.tune.probing import kept_map, probe_knobs, too_small
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.result import Result, write_result
-from ispkit.tune.run_folder import RunFolder, write_json
+from ispkit.tune.run_folder import RunFolder, working_in, write_json
 from ispkit.tune.sampler import SearcherSampler
 from ispkit.tune.sensitivity import Progress, Sensitivity, literal_pattern
 from ispkit.tune.spec import TuneSpec, build, from_dict, to_dict
-from ispkit.tune.study import ProblemSource, tune
+from ispkit.tune.study import ProblemSource, search_setup, tune
 
-_NOT_PROBED = "no knob was turned alone before the search: the budget is too small to probe them"
+_NOT_PROBED = (
+    "no knob was turned alone before the search: the study was begun with too small a budget to probe them; another "
+    "folder with a larger one would"
+)
 _STUDIED = ("isp", "data", "held_out", "start", "objective", "constraints", "anchors", "register", "lock", "unlock")
 """fields of a spec that may not change within one folder"""
 
@@ -66,7 +67,7 @@ def run_job(
     plan = replace(spec.plan(), warm_start=tuple(warm_start))
     _check_plan(problem, plan, hooks.study)
     wanted = _to_probe(room, probe=probe)
-    source, held_source = _sources(spec, plan, problem, held)
+    source, held_source = _Source(spec, 0, problem), None if held is None else _Source(spec, 1, held)
     found = _probed(source, problem, plan, room, hooks) if wanted else None
     plan = plan if found is None else _after_probes(plan, found, problem)
     result = tune(source, folder, plan, held_out=held_source, hooks=hooks.study)
@@ -75,7 +76,8 @@ def run_job(
         result = _with_probes(result, found, problem)
     elif too_small(room):
         result = replace(result, warnings=(_NOT_PROBED, *result.warnings))
-    write_result(result)
+    with working_in(room.path):
+        write_result(result)
     return result, problem
 
 
@@ -88,26 +90,19 @@ def spec_of(folder: str | os.PathLike[str]) -> TuneSpec:
     return from_dict(spec)
 
 
-def tuned_problem(spec: TuneSpec) -> PictureProblem:
-    """The problem of a spec, as each worker process builds it."""
-    return build(spec)[0]
+class _Source:
+    """A problem of a spec: here as it was built, in a worker process built there."""
 
+    def __init__(self, spec: TuneSpec, which: int, made: PictureProblem | None) -> None:
+        self._spec, self._which, self._made = spec, which, made
 
-def held_out_problem(spec: TuneSpec) -> PictureProblem:
-    """The held-out problem of a spec that has one, as each worker process builds it."""
-    held = build(spec)[1]
-    if held is None:
-        raise ParamError("nothing is held out")
-    return held
+    def __call__(self) -> PictureProblem:
+        made = self._made or build(self._spec)[self._which]
+        assert made is not None  # a source is made of a problem that is there
+        return made
 
-
-def _sources(
-    spec: TuneSpec, plan: Plan, problem: PictureProblem, held: PictureProblem | None
-) -> tuple[ProblemSource, ProblemSource | None]:
-    """Both problems as they are, or, where worker processes measure, what builds them there."""
-    if plan.workers == 1 and plan.trial_timeout_s is None:
-        return problem, held
-    return partial(tuned_problem, spec), None if held is None else partial(held_out_problem, spec)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._spec, self._which, None)
 
 
 def _kept_spec(room: RunFolder) -> dict[str, Any]:
@@ -138,10 +133,9 @@ def _check_folder(room: RunFolder, spec: TuneSpec) -> None:
 def _check_plan(problem: PictureProblem, plan: Plan, hooks: Hooks) -> None:
     """Raise `ParamError` for a wrong pattern, method or option of it, before anything is rendered."""
     locked = LockedProblem(problem, plan.lock, plan.unlock)
-    scoring_of(locked, plan, hooks)
+    scoring = scoring_of(locked, plan, hooks)
     if hooks.sampler is None:
-        start = np.full(len(locked.space), 0.5)
-        method_of(plan.method)(SearchSetup(locked.space, start, int(plan.budget), plan.seed, locked, plan.options))
+        method_of(plan.method)(search_setup(locked, plan, scoring))
 
 
 def _to_probe(room: RunFolder, *, probe: bool) -> bool:
@@ -153,12 +147,8 @@ def _probed(
     source: ProblemSource, problem: PictureProblem, plan: Plan, room: RunFolder, hooks: JobHooks
 ) -> Sensitivity | None:
     """The sensitivity map of the folder, made if it is not there; None where the budget is too small for it."""
-    found = kept_map(room) or probe_knobs(source, problem, plan, room, hooks.on_probe)
-    if found is None:
-        return None
-    if not set(found.names("acts", "inactive", "failed")) & set(problem.space):
-        raise ParamError("no knob changes any picture; does the black box read the values it is given?")
-    if hooks.on_sensitivity is not None:
+    found = kept_map(room, problem) or probe_knobs(source, problem, plan, room, hooks.on_probe)
+    if found is not None and hooks.on_sensitivity is not None:
         hooks.on_sensitivity(found)
     return found
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ispkit.core.errors import ParamError
 from ispkit.core.param import Values
 from ispkit.tune.contracts import Measurement, Problem
-from ispkit.tune.distributions import setting_key
+from ispkit.tune.distributions import same_knobs, setting_key
 from ispkit.tune.lock import LockedProblem
 from ispkit.tune.plan import Plan
 from ispkit.tune.records import Record
@@ -20,18 +22,21 @@ from ispkit.tune.sensitivity import Progress, Seen, Sensitivity, sensitivity
 from ispkit.tune.study import ProblemSource
 from ispkit.tune.worker import Executor, Task, answers, executor
 
+_MAP = "sensitivity.json"
 _SHARE = 0.2  # of the budget that the probes may cost, those of dead knobs at other settings apart
 
 
-def kept_map(room: RunFolder) -> Sensitivity | None:
-    """The map that the folder holds, if there is one. Raises `FileError`."""
-    path = room.path / "sensitivity.json"
-    return Sensitivity.from_json(read_json(path)) if path.is_file() else None
+def kept_map(room: RunFolder, problem: Problem) -> Sensitivity | None:
+    """The map that the folder holds of this problem, if there is one. Raises `FileError`."""
+    path = room.path / _MAP
+    facts = read_json(path) if path.is_file() else {}
+    return Sensitivity.from_json(facts) if facts.get("of") == _name(problem) else None
 
 
 def too_small(room: RunFolder) -> bool:
-    """Whether knobs were to be probed and the budget was too small for it, in this sitting or an earlier one."""
-    return any(not event["pictures"] for event in room.events("probing"))
+    """Whether knobs were to be probed and the budget was too small for it when the study was begun."""
+    begun = room.events("probing")
+    return bool(begun) and not begun[-1]["pictures"]
 
 
 def probe_knobs(
@@ -40,12 +45,14 @@ def probe_knobs(
     """Turn each knob that the plan leaves free alone, and keep the map; None where the budget is too small for it.
 
     `source` is what workers build the problem from. A probe that hangs or crashes costs no more than a trial. Raises
-    `BlackBoxError` if the defaults cannot be rendered, `FileError` where another study works in the folder.
+    `BlackBoxError` if the defaults cannot be rendered, `ParamError` where no knob acts (a program that was mended is
+    then probed anew), `FileError` where another study works in the folder.
     """
     locked = LockedProblem(problem, plan.lock, plan.unlock)
-    pictures = _affordable(locked, plan.budget)
     with working_in(room.path):
-        room.note("probing", pictures=pictures)
+        past = _Past.of(room, _name(problem))
+        pictures = past.pictures or _affordable(locked, plan.budget)
+        room.note("probing", of=_name(problem), pictures=pictures, pid=os.getpid())
         if not pictures:
             return None
         crew = executor(source, problem, room.store, plan)
@@ -54,8 +61,40 @@ def probe_knobs(
             found = sensitivity(locked, seed=plan.seed, progress=progress, look=look)
         finally:
             crew.close()
-        write_json(room.path / "sensitivity.json", found.to_json())
+        if not set(found.names("acts", "inactive", "failed")) & set(problem.space):
+            room.note("unheard")
+            raise ParamError("no knob changes any picture; does the black box read the values it is given?")
+        found = replace(found, megapixels=found.megapixels + past.failed * past.each)
+        write_json(room.path / _MAP, {"of": _name(problem), **found.to_json()})
     return found
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What earlier sittings probed, and what they paid for probes that failed."""
+
+    pictures: tuple[int, ...] = ()
+    failed: int = 0
+    each: float = 0.0
+    """megapixels of a probe"""
+    known: Mapping[str, Record] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, room: RunFolder, name: str) -> _Past:
+        """From the log; nothing of another problem, nor of a program that read no value."""
+        past, ours = cls(), False
+        for event in room.events("probing", "probed", "unheard"):
+            if event["event"] == "unheard":
+                past = cls()
+            elif event["event"] == "probing":
+                ours = event["of"] == name
+                past = replace(past, pictures=tuple(event["pictures"])) if ours else past
+            elif ours and event["measurement"]:
+                record = Record.from_json(event["measurement"])
+                past = replace(past, each=record.megapixels, known={**past.known, event["key"]: record})
+            elif ours:
+                past = replace(past, failed=past.failed + 1)
+        return past
 
 
 @dataclass(frozen=True)
@@ -71,8 +110,7 @@ class _Journalled:
     def __call__(self, settings: Sequence[Values]) -> Iterator[Seen]:
         full = [self.problem.full(values) for values in settings]
         keys = [self._key(values) for values in full]
-        events = self.room.events("probed")
-        known = {e["key"]: Record.from_json(e["measurement"]) for e in events if e["measurement"]}
+        known = _Past.of(self.room, _name(self.problem.inner)).known
         for number, key in enumerate(keys):
             if key in known:
                 yield number, self._measurement(known[key])
@@ -101,6 +139,12 @@ class _Journalled:
             megapixels=record.megapixels,
             seconds=record.seconds,
         )
+
+
+def _name(problem: Problem) -> str:
+    """The same for the same knobs, objectives and pictures; on another machine, too."""
+    words = [same_knobs(problem.space), problem.objectives, problem.pictures]
+    return hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _affordable(problem: Problem, budget: float) -> tuple[int, ...]:

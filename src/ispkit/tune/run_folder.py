@@ -21,7 +21,6 @@ from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
 from ispkit.tune.artifacts import ArtifactStore
 
-_BEGINNINGS = ("probing", "started")
 _LIBRARIES = ("ispkit", "optuna", "cmaes", "torch", "numpy", "scipy")
 
 
@@ -86,10 +85,12 @@ class RunFolder:
     def worked_s(self) -> float:
         """Wall seconds of all sittings, each from its beginning to its last event."""
         sittings: list[tuple[datetime, datetime]] = []
+        probing = None  # the process that does, or did until now: its search belongs to the same sitting
         for event in self.events():
-            now = datetime.fromisoformat(event["time"])
-            if event["event"] in _BEGINNINGS or not sittings:
+            now, name, pid = datetime.fromisoformat(event["time"]), event["event"], event.get("pid")
+            if not sittings or name == "probing" or (name == "started" and pid != probing):
                 sittings.append((now, now))
+            probing = pid if name == "probing" else probing if name == "probed" else None
             sittings[-1] = (sittings[-1][0], now)
         return sum((last - first).total_seconds() for first, last in sittings)
 

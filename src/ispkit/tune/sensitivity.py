@@ -25,6 +25,7 @@ _MAX_OPTIONS = 8
 _TRIES = 3
 _ELSEWHERE = 2  # random settings at which dead knobs are looked at again
 _AWAY = "acts only away from the defaults of others"
+_UNSEEN = "changes nothing at the defaults of others, and no other setting could be rendered"
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,11 @@ class _Prober:
     def base(self, point: Point) -> Measurement:
         """Where everything starts; tried again, for a program that fails now and then. Raises `BlackBoxError`."""
         reason = ""
-        for _ in range(_TRIES):
+        for failed in range(_TRIES):
             ((_, seen),) = self._look([self.value(point)])
             if isinstance(seen, Measurement):
                 self._each = seen.megapixels
-                self.cost += self._each
+                self.cost += self._each * (failed + 1)
                 return seen
             reason = seen
         raise BlackBoxError(reason)
@@ -183,34 +184,56 @@ def _effects(prober: _Prober, plans: Mapping[str, Sequence[Point]], base: Measur
     space = prober.space
     asked = [(name, point) for name, points in plans.items() for point in points]
     found: dict[int, Probe] = {}
-    reasons: dict[str, str] = {}
+    failures: dict[int, str] = {}
     for number, seen in prober.looks([point for _, point in asked]):
         name, point = asked[number]
+        value = space.readable(prober.value(point))[name]
         if isinstance(seen, str):
-            reasons[name] = seen
+            failures[number] = f"at {value}: {seen}"
         else:
-            found[number] = _probe(space.readable(prober.value(point))[name], seen, base)
+            found[number] = _probe(value, seen, base)
     effects = {}
     for name, points in plans.items():
-        probes = tuple(found[k] for k, (knob, _) in enumerate(asked) if knob == name and k in found)
+        own = [k for k, (knob, _) in enumerate(asked) if knob == name]
+        probes = tuple(found[k] for k in own if k in found)
+        failed = [failures[k] for k in own if k in failures]
         state: State = _state(probes, len(points)) if points else "inactive"
-        effects[name] = KnobEffect(name, state, probes, reasons.get(name, "") if points else _condition(space[name]))
+        effects[name] = KnobEffect(name, state, probes, _told(failed) if points else _condition(space[name]))
     return effects
 
 
+def _told(failed: Sequence[str]) -> str:
+    """Why probes of a knob gave nothing: the first reason, and how many there are."""
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return failed[0] + more if failed else ""
+
+
 def _wake(prober: _Prober, effects: dict[str, KnobEffect], chance: np.random.Generator) -> None:
-    """Look at dead knobs again where the others are anywhere: a radius does nothing while its strength is 0."""
-    for _ in range(_ELSEWHERE):
-        dead = [name for name, effect in effects.items() if effect.state == "dead"]
-        if len(dead) in (0, len(effects)):  # nothing to wake, or nothing that could
-            return
+    """Look at dead knobs again where the others are anywhere: a radius does nothing while its strength is 0.
+
+    A knob that could not be looked at elsewhere is not proven dead.
+    """
+    asleep = [name for name, effect in effects.items() if effect.state == "dead"]
+    if len(asleep) == len(effects):  # nothing that could wake them
+        return
+    looked: dict[str, int] = dict.fromkeys(asleep, 0)
+    for _ in range(_ELSEWHERE * _TRIES):
+        dead = [name for name in asleep if effects[name].state == "dead" and looked[name] < _ELSEWHERE]
+        if not dead:
+            break
         elsewhere = chance.random(prober.space.dim)
         ((_, there),) = prober.looks([elsewhere])
         if isinstance(there, str):
             continue
         for number, seen in prober.looks([_flipped(prober.space, name, elsewhere) for name in dead]):
-            if not isinstance(seen, str) and _probe(0.0, seen, there).change > 0:
+            if isinstance(seen, str):
+                continue
+            looked[dead[number]] += 1
+            if _probe(0.0, seen, there).change > 0:
                 effects[dead[number]] = replace(effects[dead[number]], state="inactive", reason=_AWAY)
+    for name in asleep:
+        if not looked[name]:
+            effects[name] = replace(effects[name], state="inactive", reason=_UNSEEN)
 
 
 def _flipped(space: ParamSpace, name: str, point: Point) -> Point:

@@ -113,6 +113,8 @@ class TuneSpec:
     """candidates that are measured again before one is declared, if the black box is noisy"""
     repeats: int = 3
     """how often"""
+    max_failures: int = 10
+    """failed trials in a row after which the study gives up"""
     timeout_s: float | None = None
     """of one measurement"""
     cache: str | None = None
@@ -132,6 +134,7 @@ class TuneSpec:
             prune=self.prune,
             leaders=self.leaders,
             repeats=self.repeats,
+            max_failures=self.max_failures,
             trial_timeout_s=self.timeout_s,
             spec=to_dict(self),
         )
@@ -261,6 +264,7 @@ _PLAIN: dict[str, Reader] = {
     "prune": switch,
     "leaders": partial(whole, low=1),
     "repeats": partial(whole, low=1),
+    "max_failures": partial(whole, low=1),
     "timeout_s": partial(number, low=1e-3),
 }
 _ANCHORS: dict[str, Reader] = {

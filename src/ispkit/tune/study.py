@@ -52,6 +52,7 @@ def tune(
             method=plan.method,
             budget=plan.budget,
             workers=plan.workers,
+            pid=os.getpid(),
             trials=len(study.get_trials(deepcopy=False)),
         )
         crew = executor(problem, made, room.store, plan)
@@ -103,11 +104,22 @@ def _checked(
     if held_out is None:
         return None, ()
     made = built(held_out)
-    crew = executor(held_out, made, engine.room.store, engine.plan)
+    crew = executor(held_out, made, engine.room.store, _limits_for(made, engine))
     try:
         return held_out_or_warning(made, crew, verdict, engine)
     finally:
         crew.close()
+
+
+def _limits_for(held_out: Problem, engine: Engine) -> Plan:
+    """The plan, with the time that one measurement may take as much longer as there is more to render."""
+    limit, tuned = engine.plan.trial_timeout_s, engine.problem
+    if limit is None:
+        return engine.plan
+    more = len(held_out.pictures) / len(tuned.pictures)
+    if tuned.megapixels > 0:
+        more = max(more, held_out.megapixels / tuned.megapixels)
+    return replace(engine.plan, trial_timeout_s=limit * max(1.0, more))
 
 
 def _open(room: RunFolder, problem: LockedProblem, plan: Plan, hooks: Hooks) -> optuna.Study:
@@ -129,11 +141,16 @@ def _open(room: RunFolder, problem: LockedProblem, plan: Plan, hooks: Hooks) -> 
 def _sampler(room: RunFolder, problem: LockedProblem, plan: Plan, scoring: Scoring, trials: int) -> BaseSampler:
     if plan.method in OPTUNA_METHODS:  # a resumed study goes on with other random numbers, not the same again
         return OPTUNA_METHODS[plan.method]((plan.seed * 1_000_003 + trials) % 2**32, plan.budget)
+    setup = search_setup(problem, plan, scoring)
+    models = setup.problem is not None
+    return SearcherSampler(method_named(plan.method), setup, store=room.store if models else None, models=models)
+
+
+def search_setup(problem: LockedProblem, plan: Plan, scoring: Scoring) -> SearchSetup:
+    """What the plan's method is told before the first render."""
     start = to_point(problem.space, problem.space.defaults())
     models = scoring.first_only and not plan.prune  # else what is minimized is more, or less, than the pictures tell
-    known = problem if models else None
-    setup = SearchSetup(problem.space, start, int(plan.budget), plan.seed, known, plan.options)
-    return SearcherSampler(method_named(plan.method), setup, store=room.store if models else None, models=models)
+    return SearchSetup(problem.space, start, int(plan.budget), plan.seed, problem if models else None, plan.options)
 
 
 def _described(problem: LockedProblem) -> dict[str, object]:

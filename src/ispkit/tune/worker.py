@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
-from ispkit.core.errors import BlackBoxError
+from ispkit.core.errors import BlackBoxError, IspkitError
 from ispkit.isp.external.folders import remove_orphans
 from ispkit.tune.artifacts import ArtifactStore
 from ispkit.tune.contracts import Problem
@@ -95,6 +95,8 @@ def answer(problem: Problem, task: Task, store: ArtifactStore) -> Answer:
     """Measure; whatever the black box raises becomes the reason of a failed trial."""
     try:
         record = take(problem, task.values, pictures=task.pictures, seed=task.seed, store=store)
+    except IspkitError as error:
+        return Answer(task.job, None, str(error))
     except Exception as error:
         return Answer(task.job, None, f"{type(error).__name__}: {error}")
     return Answer(task.job, record)

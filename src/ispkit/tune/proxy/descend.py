@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from ispkit.tune.proxy.config import DescendConfig
 from ispkit.tune.proxy.render_set import Pixels8, as_tensor
 from ispkit.tune.proxy.train import falling
 from ispkit.tune.searchers.record import legal
-
-if TYPE_CHECKING:
-    from ispkit.tune.proxy.scalar import ScalarProxy
 
 Loss = Callable[[Tensor], Tensor]
 """settings (P,) in the unit cube -> scalar, differentiable, lower is better"""
@@ -41,6 +38,25 @@ class PictureSide(Protocol):
 
     def picture_loss(self, pictures: list[Tensor]) -> Tensor:
         """The objective of all pictures, (1, 3, H, W) each: a scalar with gradient, lower is better."""
+
+
+class Imitation(Protocol):
+    """A network whose settings are descended on: an `nn.Module` that knows its knobs."""
+
+    training: bool
+
+    @property
+    def space(self) -> ParamSpace:
+        """Its knobs."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights."""
+
+    def requires_grad_(self, requires_grad: bool = True, /) -> object:
+        """Whether they may be turned."""
+
+    def train(self, mode: bool = True, /) -> object:
+        """Learn, or not."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ def _joined(frames: Sequence[Frame]) -> list[tuple[list[int], Frame]]:
 
 
 def descend(
-    proxy: ProxyISP | ScalarProxy, loss: Loss, config: DescendConfig, *, seed: int = 0, starts: Sequence[Point] = ()
+    proxy: Imitation, loss: Loss, config: DescendConfig, *, seed: int = 0, starts: Sequence[Point] = ()
 ) -> list[Optimum]:
     """Adam on the settings from random points (and from `starts`), the best predicted optimum first.
 
@@ -109,8 +125,8 @@ def descend(
     return sorted(found, key=lambda o: o.predicted)
 
 
-def _one(loss: Loss, proxy: ProxyISP | ScalarProxy, config: DescendConfig, start: Point) -> Optimum:
-    space, like = proxy.space, next(proxy.net.parameters())
+def _one(loss: Loss, proxy: Imitation, config: DescendConfig, start: Point) -> Optimum:
+    space, like = proxy.space, next(proxy.parameters())
     units = torch.as_tensor(start, dtype=like.dtype, device=like.device).clone().requires_grad_()
     low, high = ((units.detach() + r).clamp(0.0, 1.0) for r in (-config.radius, config.radius))
     optimizer, trace = torch.optim.Adam([units]), []
@@ -140,11 +156,12 @@ def straight_through(space: ParamSpace, units: Tensor) -> Tensor:
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def frozen(module: Imitation) -> Iterator[None]:
     """Weights without gradient, evaluation mode; both as before at the end."""
     before = [(p, p.requires_grad) for p in module.parameters()]
     training = module.training
-    module.eval().requires_grad_(False)
+    module.train(False)
+    module.requires_grad_(False)
     try:
         yield
     finally:

@@ -46,8 +46,8 @@ class ScalarProxy(nn.Module):
 class ScalarProxySearcher(Record):
     """A Latin hypercube, one training on its scores, then the optima of the frozen network, the best predicted first.
 
-    The last `starts` renders of the budget are for the optima; `best` is the one that the network thinks lowest.
-    Options: width, layers, steps, batch, learning_rate, starts. Raises `ParamError` for another.
+    The last `starts` renders of the budget are for the optima, if it has room for them; `best` is the one that the
+    network thinks lowest. Options: width, layers, steps, batch, learning_rate, starts. Raises `ParamError` for another.
     """
 
     def __init__(self, setup: SearchSetup) -> None:
@@ -59,33 +59,43 @@ class ScalarProxySearcher(Record):
         self._first = max(_FEWEST, setup.budget - int(self._options["starts"]))
         self._plan = latin_hypercube(self._first, self.dim, seed=setup.seed)
         self._proxy: ScalarProxy | None = None
-        self._optima: list[Optimum] = []
-        self._sheet = -1
+        self._sheets: dict[int, list[Optimum]] = {}
 
     def ask(self, pending: Sequence[Point] = ()) -> Point:
         """A point of the plan, then an optimum; the call that trains takes some seconds."""
         turn = self.turn(pending)
-        if turn < self._first or len(self.finished()[1]) < _FEWEST:
-            return np.array(self._plan[turn % self._first])
+        if turn < self._first:
+            return np.array(self._plan[turn])
+        if not self._learnable:  # other workers still measure the plan, or most of it failed
+            return np.asarray(self.chance(3, turn).random(self.dim))
         sheet, row = divmod(turn - self._first, int(self._options["starts"]))
-        if sheet != self._sheet:
-            self._sheet = sheet
-            self._optima = self._descended(sheet)
-        return self._optima[row].point.copy()
+        return self._optima(sheet)[row].point.copy()
 
     def best(self) -> Point:
         """The lowest optimum of the network; before there is one the lowest score told."""
-        return self._optima[0].point.copy() if self._optima else super().best()
+        if not self._learnable:
+            return super().best()
+        lowest = min((self._optima(0)[0], *(s[0] for s in self._sheets.values())), key=lambda o: o.predicted)
+        return lowest.point.copy()
 
-    def _descended(self, sheet: int) -> list[Optimum]:
-        proxy = self._proxy = self._proxy or self._trained()
-        config = DescendConfig(starts=int(self._options["starts"]))
-        seed = int(self.chance(1, sheet).integers(2**31))
-        return descend(proxy, lambda units: proxy(units[None])[0], config, seed=seed)
+    @property
+    def _learnable(self) -> bool:
+        """Whether the plan is measured."""
+        return self.told >= self._first and int(np.isfinite(self._scores[: self._first]).sum()) >= _FEWEST
+
+    def _optima(self, sheet: int) -> list[Optimum]:
+        """Of one round of descents, the best predicted first."""
+        if sheet not in self._sheets:
+            proxy = self._proxy = self._proxy or self._trained()
+            config = DescendConfig(starts=int(self._options["starts"]))
+            seed = int(self.chance(1, sheet).integers(2**31))
+            self._sheets[sheet] = descend(proxy, lambda units: proxy(units[None])[0], config, seed=seed)
+        return self._sheets[sheet]
 
     def _trained(self) -> ScalarProxy:
-        """On the scores of the plan, so that a resumed search learns the same."""
-        points, scores = (np.asarray(part[: self._first]) for part in self.finished())
+        """On the first scores told, so that a resumed search learns the same."""
+        points, scores = (np.asarray(part[: self._first]) for part in (self._points, self._scores))
+        points, scores = points[np.isfinite(scores)], scores[np.isfinite(scores)]
         targets = torch.from_numpy((scores - scores.mean()) / max(float(scores.std()), 1e-12)).float()
         units, options, rng = torch.from_numpy(points).float(), self._options, self.chance(2)
         with torch.random.fork_rng(devices=[]):  # torch draws first weights from its global state alone

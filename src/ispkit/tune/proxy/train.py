@@ -151,6 +151,6 @@ def _resume(
             raise FileError(f"{path} belongs to another training; choose another file or remove it")
         proxy.net.load_state_dict(content["weights"])
         optimizer.load_state_dict(content["optimizer"])
+        return int(content["step"]), float(content["seconds"])
     except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise FileError(f"{path} is no checkpoint of this proxy; remove it to begin anew") from error
-    return int(content["step"]), float(content["seconds"])

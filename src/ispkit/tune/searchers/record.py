@@ -70,12 +70,23 @@ class Record:
 
 
 def read_options(setup: SearchSetup, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The method's settings over their defaults. Raises `ParamError` for a name it does not have."""
-    for name in setup.options:
+    """The method's settings over their defaults. Raises `ParamError` for a name it does not have, or another kind."""
+    for name, value in setup.options.items():
         if name not in defaults:
             known = nearest(name, defaults) if defaults else "this method has none"
             raise ParamError(f"no option {name!r} of the method; {known}")
+        if not _like(value, defaults[name]):
+            raise ParamError(f"option {name}={value!r} of the method should be {_KINDS[type(defaults[name])]}")
     return {**defaults, **setup.options}
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def _like(value: Any, default: Any) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(default) not in _KINDS or type(value) is type(default)
 
 
 def legal(space: ParamSpace, point: Point | Tensor) -> Point:
