@@ -84,6 +84,23 @@ def test_an_interrupted_study_is_reported_and_gone_on_with(cli, folder, tmp_path
     assert (code, UNFINISHED in out, (tmp_path / "cut/report.html").is_file()) == (0, True, True)
     code, out, _ = cli("tune", "--spec", folder / "job.yaml", "-o", tmp_path / "cut", "--json")
     assert (code, json.loads(out)["stopped"]) == (0, "")
+    seen.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("ispkit.cli.tuning_bars.Bars.searching", lambda *_: stop)
+        assert cli("tune", "--spec", folder / "job.yaml", "-o", tmp_path / "cut", "-n", 60)[0] == 130
+    code, out, _ = cli("study", tmp_path / "cut")
+    assert (code, UNFINISHED in out) == (0, True), "what was declared before is no longer the whole story"
+
+
+def test_a_study_interrupted_while_it_probes_says_so_and_goes_on(cli, folder, tmp_path, monkeypatch):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ispkit.cli.tuning_bars.Bars.counting", lambda *_: stop)
+        code, _, err = cli("tune", "--spec", folder / "job.yaml", "-o", tmp_path / "cut")
+    assert (code, "2 probes are kept" in err) == (130, True), err
+    assert cli("tune", "--spec", folder / "job.yaml", "-o", tmp_path / "cut")[0] == 0
 
 
 def test_a_warm_start_begins_with_what_another_study_found(cli, folder, run, tmp_path):
@@ -122,6 +139,8 @@ BOX = ["--spec", "{}/job.yaml"]
         ([*BOX, "--cache", "{}/job.yaml"], "should be a folder"),
         (["c71", "-d", "project", "--cache", "{}"], "keeps no renders"),
         ([*BOX, "--prune", "-m", "nsga2"], "prune"),
+        ([*BOX, "-O", "psnr", "--prune", "-m", "proxy"], "neither weights nor pruning"),
+        ([*BOX, "-m", "cma", "--option", "popsize=abc"], "popsize='abc' of the method should be a whole number"),
         (["--spec", "{}/typo.yaml"], "did you mean 'budget'"),
         (["--spec", "{}/job.yaml", "-o", "{}/job.yaml"], "is a file"),
         (["--spec", "{}/job.yaml", "-O", "l1", "-o", "{}/run"], "another objective"),
