@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -129,3 +130,24 @@ def test_held_out_pictures_that_hang_cost_the_check_and_not_the_result(tmp_path)
     assert result.best.values["a.x"] > 0.5
     assert result.held_out is None
     assert any("the held-out check failed: TimeoutError: no answer within 2 s" in line for line in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds"),
+    [
+        ([("started", 0, 1), ("complete", 4, None), ("started", 100, 2), ("finished", 103, None)], 7),
+        ([("started", 0, None), ("finished", 5, None), ("started", 100, None), ("finished", 101, None)], 6),
+        ([("probing", 0, 1), ("probed", 2, None), ("started", 9, 1), ("finished", 10, None)], 10),
+        ([("probing", 0, 1), ("probed", 2, None), ("started", 90, 2), ("finished", 91, None)], 3),
+        ([("started", 0, 1), ("finished", 5, None), ("started", 100, 1), ("finished", 101, None)], 6),
+    ],
+    ids=["two calls", "older logs", "probes and search", "killed between", "again in one process"],
+)
+def test_seconds_are_of_all_sittings_without_the_time_between(tmp_path, events, seconds):
+    room = RunFolder(tmp_path)
+    lines = [
+        {"time": f"2026-01-01T00:{at // 60:02}:{at % 60:02}+00:00", "event": name, **({"pid": pid} if pid else {})}
+        for name, at, pid in events
+    ]
+    room.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert room.worked_s() == seconds

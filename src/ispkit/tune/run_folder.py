@@ -88,7 +88,7 @@ class RunFolder:
         probing = None  # the process that does, or did until now: its search belongs to the same sitting
         for event in self.events():
             now, name, pid = datetime.fromisoformat(event["time"]), event["event"], event.get("pid")
-            if not sittings or name == "probing" or (name == "started" and pid != probing):
+            if not sittings or name == "probing" or (name == "started" and (probing is None or pid != probing)):
                 sittings.append((now, now))
             probing = pid if name == "probing" else probing if name == "probed" else None
             sittings[-1] = (sittings[-1][0], now)
