@@ -139,6 +139,8 @@ def page(lines: list[dict[str, Any]], command: str) -> None:
     """Write what each method needed, seed by seed and in the median, and what that was worth on held-out crops."""
     goals = {(line["problem"], line["seed"]): line for line in lines if line["label"] == "cma"}
     runs = [_judged(line, goals[key]) for line in lines if (key := (line["problem"], line["seed"])) in goals]
+    if not runs:
+        raise SystemExit("no run of cma is in the file; make some first, such as: auto_residual.py c71")
     rows = []
     for same in dict.fromkeys(tuple(r[k] for k in _SAME) for r in runs):
         mine = [r for r in runs if tuple(r[k] for k in _SAME) == same]

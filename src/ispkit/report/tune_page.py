@@ -208,7 +208,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sensitivity(room: RunFolder) -> Sensitivity | None:
-    path = room.path / "sensitivity.json"
+    path = room.sensitivity
     return Sensitivity.from_json(read_json(path)) if path.is_file() else None
 
 

@@ -73,11 +73,10 @@ def unfinished_result(room: RunFolder) -> Result:
 
 def _probes(room: RunFolder) -> tuple[float, tuple[str, ...]]:
     """Renders of the set that the knobs' probes took, and what they showed."""
-    path = room.path / "sensitivity.json"
     size = yaml.safe_load(room.spec.read_text(encoding="utf-8"))["problem"]["megapixels"]
-    if not path.is_file() or not size:
+    if not room.sensitivity.is_file() or not size:
         return 0.0, ()
-    found = Sensitivity.from_json(read_json(path))
+    found = Sensitivity.from_json(read_json(room.sensitivity))
     return found.megapixels / size, found.warnings()
 
 

@@ -66,7 +66,7 @@ def run_job(
     problem, held = build(spec)
     plan = replace(spec.plan(), warm_start=tuple(warm_start))
     _check_plan(problem, plan, hooks.study)
-    wanted = _to_probe(room, probe=probe)
+    wanted = _to_probe(room, problem, probe=probe)
     source, held_source = _Source(spec, 0, problem), None if held is None else _Source(spec, 1, held)
     found = _probed(source, problem, plan, room, hooks) if wanted else None
     plan = plan if found is None else _after_probes(plan, found, problem)
@@ -138,9 +138,9 @@ def _check_plan(problem: PictureProblem, plan: Plan, hooks: Hooks) -> None:
         method_of(plan.method)(search_setup(locked, plan, scoring))
 
 
-def _to_probe(room: RunFolder, *, probe: bool) -> bool:
+def _to_probe(room: RunFolder, problem: Problem, *, probe: bool) -> bool:
     """Knobs that are found dead are locked, so a study cannot begin to probe, or cease to, half way."""
-    return (room.path / "sensitivity.json").is_file() or (probe and not room.spec.is_file())
+    return kept_map(room, problem) is not None or (probe and not room.spec.is_file())
 
 
 def _probed(

@@ -22,14 +22,12 @@ from ispkit.tune.sensitivity import Progress, Seen, Sensitivity, sensitivity
 from ispkit.tune.study import ProblemSource
 from ispkit.tune.worker import Executor, Task, answers, executor
 
-_MAP = "sensitivity.json"
 _SHARE = 0.2  # of the budget that the probes may cost, those of dead knobs at other settings apart
 
 
 def kept_map(room: RunFolder, problem: Problem) -> Sensitivity | None:
     """The map that the folder holds of this problem, if there is one. Raises `FileError`."""
-    path = room.path / _MAP
-    facts = read_json(path) if path.is_file() else {}
+    facts = read_json(room.sensitivity) if room.sensitivity.is_file() else {}
     return Sensitivity.from_json(facts) if facts.get("of") == _name(problem) else None
 
 
@@ -57,15 +55,15 @@ def probe_knobs(
             return None
         crew = executor(source, problem, room.store, plan)
         try:
-            look = _Journalled(locked, crew, room, pictures, plan.seed)
+            look = _Journalled(locked, crew, room, Task(0, {}, pictures, plan.seed), past.known)
             found = sensitivity(locked, seed=plan.seed, progress=progress, look=look)
         finally:
             crew.close()
-        if not set(found.names("acts", "inactive", "failed")) & set(problem.space):
+        if not found.names("acts", "inactive", "failed"):
             room.note("unheard")
             raise ParamError("no knob changes any picture; does the black box read the values it is given?")
         found = replace(found, megapixels=found.megapixels + past.failed * past.each)
-        write_json(room.path / _MAP, {"of": _name(problem), **found.to_json()})
+        write_json(room.sensitivity, {"of": _name(problem), **found.to_json()})
     return found
 
 
@@ -82,39 +80,41 @@ class _Past:
     @classmethod
     def of(cls, room: RunFolder, name: str) -> _Past:
         """From the log; nothing of another problem, nor of a program that read no value."""
-        past, ours = cls(), False
+        past, known, ours = cls(), dict[str, Record](), False
         for event in room.events("probing", "probed", "unheard"):
             if event["event"] == "unheard":
                 past = cls()
+                known.clear()
             elif event["event"] == "probing":
                 ours = event["of"] == name
                 past = replace(past, pictures=tuple(event["pictures"])) if ours else past
             elif ours and event["measurement"]:
                 record = Record.from_json(event["measurement"])
-                past = replace(past, each=record.megapixels, known={**past.known, event["key"]: record})
+                known[event["key"]] = record
+                past = replace(past, each=record.megapixels)
             elif ours:
                 past = replace(past, failed=past.failed + 1)
-        return past
+        return replace(past, known=known)
 
 
 @dataclass(frozen=True)
 class _Journalled:
-    """Measures settings by a crew; what the log of the folder knows already is not rendered again."""
+    """Measures settings by a crew; what earlier sittings measured is not rendered again."""
 
     problem: LockedProblem
     crew: Executor
     room: RunFolder
-    pictures: tuple[int, ...]
-    seed: int
+    task: Task
+    """what every probe is but for its number and its setting"""
+    known: Mapping[str, Record]
 
     def __call__(self, settings: Sequence[Values]) -> Iterator[Seen]:
         full = [self.problem.full(values) for values in settings]
         keys = [self._key(values) for values in full]
-        known = _Past.of(self.room, _name(self.problem.inner)).known
         for number, key in enumerate(keys):
-            if key in known:
-                yield number, self._measurement(known[key])
-        todo = [Task(k, full[k], self.pictures, self.seed) for k in range(len(full)) if keys[k] not in known]
+            if key in self.known:
+                yield number, self._measurement(self.known[key])
+        todo = [replace(self.task, job=k, values=full[k]) for k, key in enumerate(keys) if key not in self.known]
         for answer in answers(self.crew, todo):
             record = answer.record
             measured = None if record is None else record.to_json()
@@ -126,7 +126,7 @@ class _Journalled:
         problem = self.problem
         about: Mapping[str, Any] = dict(getattr(problem.inner, "identity", {}))
         setting = setting_key(problem.inner.space, values)
-        words = [setting, self.pictures, self.seed, problem.pictures, problem.objectives, about]
+        words = [setting, self.task.pictures, self.task.seed, problem.pictures, problem.objectives, about]
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
     def _measurement(self, record: Record) -> Measurement:

@@ -37,6 +37,7 @@ class RunFolder:
         self.environment = self.path / "env.json"
         self.log = self.path / "log.jsonl"
         self.result = self.path / "result.json"
+        self.sensitivity = self.path / "sensitivity.json"
 
     @property
     def id(self) -> str:
