@@ -13,6 +13,7 @@ LAYERS = [
     {"io", "metrics", "nets", "sensor", "charts"},
     {"isp", "kpi"},
     {"data", "doctor", "calibrate", "rig"},
+    {"train"},
     {"perceive"},
     {"tune"},
     {"bench"},

@@ -146,24 +146,29 @@ class StagedSearch:
     bench: C71Bench
     hooks: Callable[[str], Hooks] | None = None
 
-    def pixels(self, isp: ISP, scenes: Sequence[Scene]) -> Found:
-        """The first stage; there is none from the baseline, whose pixels need no finding."""
+    def pixels(self, isp: ISP, scenes: Sequence[Scene], *, part: float = 1.0) -> Found:
+        """The first stage; there is none from the baseline, whose pixels need no finding.
+
+        `scenes` are this part of the whole set: a render of them costs so much less of the budget.
+        """
         if self.bench.from_baseline:
             return Found(baseline(), 0.0, 0.0, self.bench.method)
         before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
-        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before)
+        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before, part)
 
     def kpis(self, isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]], before: Found) -> Found:
         """The second stage, towards less than the KPIs of `reference`; begins where the first one ended."""
         return self._stage("kpis", isp, scenes, relative_kpis(scenes, reference), before)
 
-    def _stage(self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found) -> Found:
+    def _stage(
+        self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found, part: float = 1.0
+    ) -> Found:
         problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(before.values))
         told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
         share = 1.0 if self.bench.from_baseline else _SHARES[name]
-        plan = _plan(self.bench, max(2.0, round(share * self.bench.budget)))
+        plan = _plan(self.bench, max(2.0, round(share * self.bench.budget / part)))
         result = tune(problem, self.folder / name, plan, hooks=told)
-        spent, seconds = before.spent + result.spent, before.seconds + result.seconds
+        spent, seconds = before.spent + part * result.spent, before.seconds + result.seconds
         return Found(dict(result.best.values), spent, seconds, result.method)
 
 
