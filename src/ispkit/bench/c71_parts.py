@@ -154,14 +154,14 @@ class StagedSearch:
         if self.bench.from_baseline:
             return Found(baseline(), 0.0, 0.0, self.bench.method)
         before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
-        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before, part)
+        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before, part=part)
 
     def kpis(self, isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]], before: Found) -> Found:
         """The second stage, towards less than the KPIs of `reference`; begins where the first one ended."""
         return self._stage("kpis", isp, scenes, relative_kpis(scenes, reference), before)
 
     def _stage(
-        self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found, part: float = 1.0
+        self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found, *, part: float = 1.0
     ) -> Found:
         problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(before.values))
         told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
