@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ispkit.cli.bench import bench
+from ispkit.cli.bench_learned import histogram
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
 from ispkit.cli.compare import compare
@@ -45,6 +46,8 @@ app = typer.Typer(
 )
 for command in (render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study):
     app.command()(command)
+for experiment in (histogram,):
+    bench.command()(experiment)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")
 
