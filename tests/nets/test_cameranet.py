@@ -1,0 +1,81 @@
+"""CameraNet: the published count, what its levels do, its variants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from ispkit.nets.cameranet import (
+    ENHANCE_PRESETS,
+    CameraUNet,
+    CameraUNetShape,
+    block_sizes,
+    enhance_net,
+    one_stage_net,
+    restore_net,
+    three_stage_nets,
+)
+
+
+def parameters(*nets):
+    return sum(p.numel() for net in nets for p in net.parameters())
+
+
+def test_counts_are_the_published_ones():
+    with torch.device("meta"):
+        assert parameters(restore_net(), enhance_net()) == 26_527_640
+        assert parameters(restore_net(inputs=5), enhance_net()) == 26_527_928  # 26.53 million, with the noise map
+        assert parameters(restore_net("released")) == parameters(restore_net()) - (512 * 1024 + 1024**2 + 2048)
+
+
+def test_variants_have_about_as_many_parameters():
+    with torch.device("meta"):
+        for preset in ("paper", "small"):
+            two = parameters(restore_net(preset), enhance_net(preset))
+            assert abs(parameters(one_stage_net(preset)) / two - 1) < 0.1
+            assert abs(parameters(*three_stage_nets(preset)) / two - 1) < 0.1
+
+
+def test_enhancement_alone_is_dilated_and_residual():
+    net = CameraUNet(3, replace(ENHANCE_PRESETS["paper"], channels=(2,) * 5))
+    rates = [[c.dilation[0] for block in level.blocks for c in block] for level in net.down]
+    assert rates == [[1, 1, 1], [1, 2, 2], [1, 2, 2], [1, 4, 4], [1, 8, 1]]
+    assert [[c.dilation[0] for block in level.blocks for c in block] for level in net.up] == [
+        [1, 1, 1],
+        [1, 2, 1],
+        [1, 2, 1],
+        [1, 4, 1],
+    ]
+    plain = CameraUNet(4, CameraUNetShape(channels=(2,) * 5))
+    assert {m.dilation for m in plain.modules() if isinstance(m, torch.nn.Conv2d)} == {(1, 1)}
+    assert all(level.residual for level in net.down)
+    assert not any(level.residual for level in plain.down)
+
+
+def test_blocks_hold_three_convolutions_or_fewer():
+    assert [block_sizes(n) for n in range(2, 8)] == [[2], [3], [2, 2], [3, 2], [3, 3], [3, 2, 2]]
+
+
+def test_the_maximum_is_tensorflows_same():
+    x = torch.randn(1, 2, 8, 6)
+    padded = F.pad(x, (0, 1, 0, 1), value=-torch.inf)
+    assert torch.equal(F.max_pool2d(x, 3, 2, ceil_mode=True), F.max_pool2d(padded, 3, 2))
+
+
+def test_the_global_block_scales_and_shifts_the_lowest_level():
+    torch.manual_seed(0)
+    net = CameraUNet(4, CameraUNetShape(channels=(4, 4, 4), rates=(1, 1, 1)))
+    x = torch.rand(1, 4, 16, 16)
+    mean = net.pool(x).mean((-2, -1))
+    assert torch.allclose(net(x), net(x, mean), atol=1e-6)
+    assert not torch.allclose(net(x), net(x, 100 * mean), atol=1e-3)
+    scale, shift = net.world(mean).chunk(2, -1)
+    assert torch.allclose(scale, torch.ones_like(scale), atol=0.1)
+    assert torch.allclose(shift, torch.zeros_like(shift), atol=0.1)
+
+
+def test_released_transposed_convolutions_start_near_zero():
+    net = enhance_net("released", channels=(4, 4, 4, 4, 4))
+    assert max(p.abs().max().item() for p in net.grow.parameters()) < 0.005
