@@ -8,6 +8,8 @@ from ispkit.core.errors import ParamError, nearest
 
 CfaPattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 CFA_PATTERNS: tuple[CfaPattern, ...] = ("RGGB", "BGGR", "GRBG", "GBRG")
+TRANSPOSED = (0, 2, 1, 3)
+"""where each site comes from, as `site_order` says it, when rows and columns are swapped"""
 
 
 def is_cfa(word: str) -> TypeGuard[CfaPattern]:

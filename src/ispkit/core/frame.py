@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ispkit.core.cfa import moved, site_order
+from ispkit.core.cfa import TRANSPOSED, moved, site_order
 from ispkit.core.errors import DomainError, ShapeError
 from ispkit.core.meta import CameraMeta, View
 
@@ -105,6 +105,21 @@ class Frame:
         noise_map = self.meta.noise_map
         facts: dict[str, Any] = {"view": views, "noise_map": None if noise_map is None else noise_map.flip(dims)}
         return self.with_data(self.data.flip(dims), **facts, **self._moved_sites(order))
+
+    def transpose(self) -> Frame:
+        """Swap rows and columns; the CFA pattern, levels and noise map follow.
+
+        The view becomes that of a sensor that is swapped, too. Opcodes are in the coordinates of the sensor as it is
+        and cannot follow: a frame that still has any raises `ShapeError`.
+        """
+        if any(self.meta.opcodes):
+            raise ShapeError("a frame whose opcodes are not yet applied cannot be transposed; apply or drop them first")
+        noise_map = self.meta.noise_map
+        facts: dict[str, Any] = {
+            "view": tuple(v.transpose() for v in self.meta.view),
+            "noise_map": None if noise_map is None else noise_map.transpose(-1, -2),
+        }
+        return self.with_data(self.data.transpose(-1, -2), **facts, **self._moved_sites(TRANSPOSED))
 
     def upright(self) -> Frame:
         """Apply the EXIF orientation, once: a second call changes nothing. Colors only (no mosaic)."""

@@ -48,6 +48,10 @@ class View:
         step[axis] = -step[axis]
         return replace(self, origin=(origin[0], origin[1]), step=(step[0], step[1]))
 
+    def transpose(self) -> View:
+        """The view on a sensor whose rows and columns are swapped, too."""
+        return View(self.full_size[::-1], self.origin[::-1], self.step[::-1])
+
     def coordinates(self, size: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Sensor rows (H,) and columns (W,) of the pixels of a frame of `size` = (..., H, W)."""
         rows = torch.arange(size[-2], device=like.device, dtype=like.dtype) * self.step[0] + self.origin[0]

@@ -1,0 +1,377 @@
+"""Pairs from files: every layout on a tiny tree of its own, windows that fit, bad pairs named and passed over."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ispkit.core.errors import FileError, ParamError, ShapeError
+from ispkit.core.frame import UPRIGHT, Domain
+from ispkit.data.pairs import PairSettings, RawPairs, open_pairs, pair_files
+from ispkit.data.pairs_check import check_pairs, phase_correlation
+from ispkit.data.pairs_files import PairFiles, chosen
+from ispkit.data.pairs_layouts import LAYOUTS
+from ispkit.data.pairs_read import Reading, read_pair, read_srgb
+from ispkit.data.project_pictures import project_pictures
+from ispkit.data.samples import Sample
+from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.targets import auto_enhance, restored
+from ispkit.io.dng_writer import write_dng
+from ispkit.io.pictures import Look, write_picture
+from ispkit.isp.recipe import preset
+from ispkit.metrics import METRICS
+from ispkit.ops.color_spaces import apply_matrix, linear_srgb_to
+from ispkit.ops.encode import encode_for, srgb_decode, srgb_encode
+from ispkit.sensor.model import Sensor
+
+SIZE = (192, 256)
+
+
+def pixels(picture: torch.Tensor) -> np.ndarray:
+    return picture[0].permute(1, 2, 0).numpy()
+
+
+def put_picture(path: Path, picture: torch.Tensor, **how) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(path, pixels(picture), **how)
+    return path
+
+
+def put_raw(path: Path, frame) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_dng(path, frame)
+    return path
+
+
+def put_mosaic(path: Path, frame, white: int) -> Path:
+    """A bare mosaic as gray PNG of 16 bits, black 0."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codes = (frame.data[0, 0].clamp(0, 1) * white).round().numpy().astype(np.uint16)
+    write_picture(path, codes)
+    return path
+
+
+def shots(count: int, *, cfa="RGGB", exposure=1.0, gain=1.0, sigma=None) -> list[Sample]:
+    settings = SyntheticSettings(
+        patch=SIZE,
+        sensor=None if sigma else Sensor(cfa=cfa, blur_px=0.0),
+        colors="srgb" if sigma else "sensor",
+        gain=(gain, gain),
+        exposure=(exposure, exposure),
+        sigma=(sigma, sigma) if sigma else None,
+        turn=False,
+    )
+    pairs = SyntheticPairs(project_pictures(count, SIZE, seed=9), settings, seed=1)
+    return [pairs[i] for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory) -> Path:
+    """RAW + JPEG as a camera writes them, in two folders of a card."""
+    card = tmp_path_factory.mktemp("card")
+    for i, sample in enumerate(shots(4)):
+        put_raw(card / f"DCIM/10{i // 2}CANON/IMG_{i:04d}.DNG", sample.frame)
+        put_picture(card / f"DCIM/10{i // 2}CANON/IMG_{i:04d}.JPG", sample.target, quality=95)
+    return card
+
+
+def fits(sample: Sample, least_db: float = 22.0) -> bool:
+    """Whether the RAW develops to its target."""
+    developed = preset("neutral")(sample.frame.with_data(sample.frame.data)).data
+    return float(METRICS["psnr"](developed, sample.target, data_range=1.0)[0]) > least_db
+
+
+def test_raw_and_jpeg_side_by_side(side_by_side):
+    pairs = open_pairs("folder", side_by_side, split=None, crop=(64, 64), seed=3)
+    assert [f.name for f in pairs.files] == [f"DCIM/10{i // 2}CANON/IMG_{i:04d}" for i in range(4)]
+    for sample in pairs:
+        assert sample.frame.domain is Domain.RAW
+        assert sample.target.shape == (1, 3, 64, 64)
+        assert sample.restored is None
+        assert fits(sample)
+    train, test = (pair_files("folder", side_by_side, split=s) for s in ("train", "test"))
+    assert (len(train), len(test)) == (3, 1)
+    assert not {p.name for p in train} & {p.name for p in test}
+
+
+def test_windows_depend_on_seed_epoch_and_index_alone_and_all_turns_fit(side_by_side):
+    settings = PairSettings(crop=(64, 64), turn=True, windows=3, cfa="GBRG", reading=Reading(restore="own"))
+    first, again = (open_pairs("folder", side_by_side, split=None, seed=5, settings=settings) for _ in range(2))
+    assert len(first) == 12
+    for index in (7, 2, 11):
+        a, b = first[index], again[index]
+        assert torch.equal(a.frame.data, b.frame.data)
+        assert torch.equal(a.target, b.target)
+        assert torch.equal(a.restored, b.restored)
+    for epoch in range(4):
+        first.set_epoch(epoch)
+        sample = first[4]
+        assert sample.frame.meta.cfa == "GBRG"
+        assert fits(sample)
+        assert (restored(sample.frame).data - sample.restored).abs().mean() < 0.01
+    before = first[4].frame.data
+    first.set_epoch(0)
+    assert not torch.equal(before, first[4].frame.data)
+    small = RawPairs(first.files, PairSettings(crop=(64, 64), turn=True, windows=3, cfa="GBRG", keep_mb=0), seed=5)
+    assert torch.equal(small[7].target, again[7].target)
+    assert len(small._kept) == 1
+    middle = RawPairs(first.files, PairSettings(crop=(64, 64)))
+    assert torch.equal(middle[0].frame.data, middle[0].frame.data)
+    assert middle[0].frame.meta.view[0].origin == (64, 96)
+
+
+def test_whole_pictures_without_a_crop(side_by_side):
+    sample = open_pairs("folder", side_by_side, split=None)[1]
+    assert sample.frame.size == SIZE
+    other = RawPairs(open_pairs("folder", side_by_side, split=None).files, PairSettings(cfa="BGGR"))[1]
+    assert other.frame.size == (SIZE[0] - 2, SIZE[1] - 2)
+    assert fits(other)
+
+
+def test_s7_isp(tmp_path):
+    dark, bright = shots(3, cfa="GRBG", exposure=0.25), shots(3, cfa="GRBG")
+    for name, low, full in zip(("20161107_000000", "20161110_125321", "20161110_130812"), dark, bright, strict=True):
+        put_raw(tmp_path / name / "short_exposure1.dng", low.frame)
+        put_raw(tmp_path / name / "medium_exposure.dng", full.frame)
+        put_picture(tmp_path / name / "medium_exposure.jpg", full.target)
+        put_picture(tmp_path / name / "short_exposure.jpg", low.target)
+    for split, name in (("train", "20161107_000000"), ("val", "20161110_125321"), ("test", "20161110_130812")):
+        (sample,) = open_pairs("s7-isp", tmp_path, split=split, crop=(96, 96))
+        assert sample.names == (name,)
+        assert float(sample.frame.meta.baseline_exposure) == 2.0
+        assert fits(sample, 20.0)
+        assert (srgb_encode(sample.restored) - sample.target).abs().mean() < 0.03
+    medium = open_pairs("s7-isp", tmp_path, options={"exposure": "medium"})
+    assert medium.files[0].raws[0].name == "medium_exposure.dng"
+    with pytest.raises(ParamError, match="'short' or 'medium'"):
+        open_pairs("s7-isp", tmp_path, options={"exposure": "long"})
+
+
+@pytest.mark.parametrize("with_lists", [True, False])
+def test_sid(tmp_path, with_lists):
+    low, full = shots(3, exposure=0.25), shots(3)
+    made = []
+    for scene, a, b in zip(("00001", "10003", "20007"), low, full, strict=True):
+        short = put_raw(tmp_path / f"Sony/short/{scene}_00_0.1s.ARW", a.frame)
+        long = put_raw(tmp_path / f"Sony/long/{scene}_00_10s.ARW", b.frame)
+        made.append(f"./{short.relative_to(tmp_path)} ./{long.relative_to(tmp_path)} ISO200 F8")
+    if with_lists:
+        for split, line in zip(("train", "test", "val"), made, strict=True):
+            (tmp_path / f"Sony_{split}_list.txt").write_text(line + "\n")
+    for split, scene in (("train", "00001"), ("test", "10003"), ("val", "20007")):
+        (pair,) = pair_files("sid", tmp_path, split=split)
+        assert pair.name == f"{scene}_00_0.1s"
+        assert pair.facts["ratio"] == pytest.approx(100)
+        assert pair.facts["ev"] == pytest.approx(math.log2(100))
+        assert pair.facts.get("iso") == ("200" if with_lists else None)
+        sample = read_pair(pair)
+        assert torch.equal(sample.target, auto_enhance(sample.restored))
+        assert float(sample.frame.meta.baseline_exposure) == pytest.approx(math.log2(100))
+    plain = read_pair(pair, Reading(finish="encode"))
+    assert torch.equal(plain.target, srgb_encode(plain.restored))
+    looked = read_pair(pair, Reading(look="camera-like"))
+    assert not torch.allclose(looked.target, plain.target, atol=0.02)
+
+
+def test_hdr_plus(tmp_path):
+    clean = shots(1)[0]
+    for i, noisy in enumerate(shots(1, gain=g)[0] for g in (8, 9, 10)):
+        put_raw(tmp_path / f"bursts/0006_2016/payload_N{i:03d}.dng", noisy.frame)
+    results = tmp_path / "results_20171023/0006_2016"
+    put_raw(results / "merged.dng", clean.frame)
+    put_picture(results / "final.jpg", clean.target)
+    (results / "reference_frame.txt").write_text("1\n")
+    (pair,) = pair_files("hdr+", tmp_path, split=None)
+    assert [p.name for p in pair.raws] == ["payload_N001.dng", "payload_N000.dng", "payload_N002.dng"]
+    sample = read_pair(pair)
+    assert fits(sample, 20.0)
+    truth = restored(clean.frame).data
+    assert torch.allclose(sample.restored, truth, atol=1e-5)
+    (merged,) = pair_files("hdr+", tmp_path, split=None, options={"source": "merged"})
+    assert merged.raws == (results / "merged.dng",)
+    own = PairFiles(pair.name, pair.raws, pair.picture)
+    rough, quiet = (read_pair(own, Reading(restore=how)).restored for how in ("own", "burst"))
+    assert (quiet - truth).square().mean() < 0.6 * (rough - truth).square().mean()
+
+
+def test_fivek(tmp_path):
+    for i, sample in enumerate(shots(3)):
+        name = f"a000{i + 1}-jmac_DSC{i}"
+        put_raw(tmp_path / f"raw_photos/HQa1to700/photos/{name}.dng", sample.frame)
+        wide = encode_for(apply_matrix(srgb_decode(sample.target), linear_srgb_to("prophoto-rgb")), "prophoto-rgb")
+        put_picture(tmp_path / f"tiff16_c/{name}.tif", wide, bits=16, look=Look("prophoto-rgb"))
+    (tmp_path / "train.txt").write_text("a0001-jmac_DSC0\na0002-jmac_DSC1\n")
+    (tmp_path / "test.txt").write_text("a0003-jmac_DSC2\n")
+    pairs = open_pairs("fivek", tmp_path, crop=(64, 64))
+    assert [p.name for p in pairs.files] == ["a0001-jmac_DSC0", "a0002-jmac_DSC1"]
+    assert fits(pairs[0])
+    assert (restored(pairs[0].frame).data - pairs[0].restored).abs().mean() < 0.01
+    with pytest.raises(ParamError, match="one of a, b, c"):
+        pair_files("fivek", tmp_path, options={"expert": "f"})
+
+
+def test_msr(tmp_path):
+    room = tmp_path / "Dataset_LINEAR_with_noise/bayer_panasonic"
+    for i, sample in enumerate(shots(3, sigma=4.0)):
+        put_mosaic(room / f"input/{i}.png", sample.frame, 65535)
+        put_picture(room / f"groundtruth/{i}.png", sample.restored, bits=16)
+    for split, number in (("train", 0), ("validation", 1), ("test", 2)):
+        (room / f"{split}.txt").write_text(f"{number}\n")
+    (sample,) = open_pairs("msr", room, split="val", crop=(64, 64), seed=None)
+    assert sample.names == ("1",)
+    noise = restored(sample.frame, method="bilinear").data - sample.restored
+    assert noise.abs().mean() < 0.02
+    assert torch.allclose(sample.target, srgb_encode(sample.restored), atol=2e-3)
+    assert sample.frame.meta.white_level.tolist() == [[65535.0] * 4]
+
+
+def test_zurich(tmp_path):
+    for split in ("train", "test"):
+        for i, sample in enumerate(shots(2, sigma=1.0)):
+            put_mosaic(tmp_path / split / f"huawei_raw/{i}.png", sample.frame, 1023)
+            put_picture(tmp_path / split / f"canon/{i}.jpg", sample.target)
+    pairs = open_pairs("zurich", tmp_path, split="test")
+    assert [p.name for p in pairs.files] == ["test-0", "test-1"]
+    assert pairs[0].frame.meta.white_level.tolist() == [[1023.0] * 4]
+    assert pairs[0].frame.size == SIZE
+    assert fits(pairs[0])
+
+
+def test_pictures_and_restored_in_folders_of_their_own_and_lists(tmp_path, caplog):
+    noisy, clean = shots(3, gain=16), shots(3)
+    for i, (a, b) in enumerate(zip(noisy, clean, strict=True)):
+        put_raw(tmp_path / f"raw/{i}.dng", a.frame)
+        put_picture(tmp_path / f"shown/{i}.png", b.target)
+        put_picture(tmp_path / f"clean/{i}.png", b.restored, bits=16, look=Look("srgb", linear=True))
+    put_raw(tmp_path / "raw/alone.dng", noisy[0].frame)
+    (tmp_path / "raw/train.txt").write_text("0.dng\n1\n")
+    (tmp_path / "raw/val.txt").write_text("2\n")
+    options = {"pictures": tmp_path / "shown", "restored": tmp_path / "clean"}
+    pairs = open_pairs("folder", tmp_path / "raw", split="val", options=options)
+    assert [p.name for p in pairs.files] == ["2"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "1 files are left out, without a picture of the same name: alone"
+    ]
+    sample = pairs[0]
+    assert torch.allclose(sample.restored, clean[2].restored, atol=1e-3)
+    assert torch.allclose(sample.target, clean[2].target, atol=0.003)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_picture_is_laid_on_the_sensor_whether_a_program_turned_it_or_not(tmp_path, orientation, turned):
+    sample = shots(1)[0]
+    transpose, rows, columns = UPRIGHT[orientation] if turned else UPRIGHT[1]
+    upright = sample.target.transpose(-1, -2) if transpose else sample.target
+    upright = upright.flip([d for d, on in ((-2, rows), (-1, columns)) if on])
+    raw = put_raw(tmp_path / "a.dng", sample.frame.with_data(sample.frame.data, orientation=(orientation,)))
+    read = read_pair(PairFiles("a", (raw,), put_picture(tmp_path / "a.png", upright)))
+    assert torch.allclose(read.target, sample.target, atol=0.003)
+
+
+def test_a_picture_of_a_smaller_border_fits_its_middle(tmp_path):
+    sample = shots(1, cfa="GRBG")[0]
+    raw = put_raw(tmp_path / "a.dng", sample.frame)
+    picture = put_picture(tmp_path / "a.png", sample.target[..., 3:-4, 5:-5])
+    pair = PairFiles("a", (raw,), picture)
+    read = RawPairs([pair])[0]
+    assert read.frame.meta.cfa == "RGGB"
+    assert fits(read)
+    assert not check_pairs([pair]).counts.get("misaligned")
+    with pytest.raises(ShapeError, match="differ by more than 4"):
+        read_pair(pair, Reading(border=4))
+
+
+def test_adobe_rgb_is_converted(tmp_path):
+    picture = project_pictures(1, (64, 64))["leaves-00"]
+    wide = encode_for(apply_matrix(srgb_decode(picture), linear_srgb_to("adobe-rgb")), "adobe-rgb")
+    path = put_picture(tmp_path / "a.tif", wide, bits=16, look=Look("adobe-rgb"))
+    assert torch.allclose(read_srgb(path), picture, atol=1e-3)
+
+
+def test_bad_pairs_are_reported_skipped_and_counted(tmp_path, caplog):
+    samples = shots(5)
+    for i, sample in enumerate(samples):
+        put_raw(tmp_path / f"{i}.dng", sample.frame)
+        put_picture(tmp_path / f"{i}.png", sample.target)
+    put_picture(tmp_path / "1.png", samples[1].target.roll((6, -9), (-2, -1)))
+    (tmp_path / "2.dng").write_bytes((tmp_path / "2.dng").read_bytes()[:4000])
+    put_picture(tmp_path / "3.png", samples[3].target[..., :100, :])
+    put_picture(tmp_path / "4.png", samples[0].target.flip(-1))
+    files = [*pair_files("folder", tmp_path, split=None), PairFiles("5", (tmp_path / "5.dng",), tmp_path / "5.png")]
+    seen: list[tuple[int, int]] = []
+    report = check_pairs(files, progress=lambda done, all_: seen.append((done, all_)))
+    assert seen[-1] == (6, 6)
+    assert {c.name: c.status for c in report.checks} == {
+        "0": "ok",
+        "1": "misaligned",
+        "2": "corrupt",
+        "3": "size",
+        "4": "different",
+        "5": "missing",
+    }
+    found = report.checks[1].alignment
+    assert found.shift == pytest.approx((6.0, -9.0), abs=0.3)
+    assert "+6.0 px down, -9.0 px right" in report.text()
+    assert report.text().startswith("6 pairs: 1 ok, 1 missing, 1 corrupt, 1 size, 1 different, 1 misaligned")
+    assert json.loads(json.dumps(report.facts()))["counts"]["ok"] == 1
+    assert [f.name for f in report.usable(files)] == ["0"]
+    assert [f.name for f in report.usable(files, misaligned=True)] == ["0", "1"]
+    again = check_pairs(report.corrected(files))
+    assert again.counts == {"ok": 2}
+    assert max(map(abs, again.checks[1].alignment.shift)) < 0.3
+    assert fits(read_pair(report.corrected(files)[1]).crop(16, 16, 128, 128))
+
+    pairs = RawPairs(files, PairSettings(crop=(64, 64)), seed=1)
+    names = [pairs[i].names[0] for i in range(len(pairs))]
+    assert names == ["0", "1", "4", "4", "4", "0"]
+    assert set(pairs.bad) == {"2", "3", "5"}
+    assert [r.levelname for r in caplog.records] == ["WARNING"] * 3  # one line each, however often they come up
+    assert [pairs[i].names[0] for i in range(len(pairs))] == names
+    assert len(caplog.records) == 3
+    broken = RawPairs([files[2], files[5]], PairSettings(crop=(64, 64)))
+    with pytest.raises(FileError, match=r"none of 2 pairs can be read.*2\.dng"):
+        broken[0]
+    with pytest.raises(FileError, match="none of 1 pairs is usable"):
+        report.usable([files[2]])
+
+
+def test_phase_correlation_finds_shifts_of_odd_and_even_sides_to_a_fraction():
+    plane = torch.nn.functional.interpolate(
+        torch.rand(1, 1, 60, 60, generator=torch.Generator().manual_seed(1)), scale_factor=4, mode="bicubic"
+    )[0, 0].numpy()
+    window = np.outer(np.hanning(75), np.hanning(90))
+    for dy, dx in ((0, 0), (4, -8), (-2, 1)):
+        a, b = plane[60:135, 60:150], plane[60 - dy : 135 - dy, 60 - dx : 150 - dx]
+        found, response = phase_correlation((a - a.mean()) * window, (b - b.mean()) * window)
+        assert found == pytest.approx((dy, dx), abs=0.1)
+        assert response > 0.5
+
+
+def test_unknown_names_and_empty_folders_are_told(tmp_path, side_by_side):
+    for kind in LAYOUTS:
+        with pytest.raises(FileError):
+            open_pairs(kind, tmp_path / "nowhere")
+        with pytest.raises(FileError):
+            open_pairs(kind, tmp_path)
+    with pytest.raises(ParamError, match="s7-isp"):
+        open_pairs("s7isp", tmp_path)
+    with pytest.raises(ParamError, match="did you mean 'pictures'"):
+        open_pairs("folder", side_by_side, options={"picturs": "x"})
+    with pytest.raises(ParamError, match="no split 'trian'"):
+        open_pairs("folder", side_by_side, split="trian")
+    with pytest.raises(ShapeError, match="even"):
+        PairSettings(crop=(33, 32))
+    with pytest.raises(ParamError, match="held_out"):
+        chosen([PairFiles("a", (tmp_path,))], None, 1.5)
+    with pytest.raises(FileError, match="no pairs of split 'val'"):
+        open_pairs("folder", side_by_side, split="val")
+    with pytest.raises(ParamError, match="finish"):
+        Reading(finish="autoo")
+    with pytest.raises(IndexError):
+        open_pairs("folder", side_by_side)[99]
