@@ -16,9 +16,7 @@ from ispkit.data.targets import (
     finished,
     finished_pictures,
     linear_frame,
-    linear_to_xyz,
     restored,
-    xyz_to_linear,
 )
 from ispkit.isp.recipe import preset
 from ispkit.metrics import METRICS
@@ -48,13 +46,6 @@ def test_denoising_helps_a_noisy_raw():
     )
     assert bool((quiet > rough).all())
     assert float((quiet - rough).mean()) > 1.5
-
-
-def test_xyz_has_white_at_y_1_and_comes_back():
-    white = torch.ones(1, 3, 1, 1, dtype=torch.float64)
-    assert linear_to_xyz(white).flatten().tolist() == pytest.approx([0.9505, 1.0, 1.0888], abs=2e-3)
-    rgb = torch.rand(2, 3, 4, 4, dtype=torch.float64)
-    assert torch.allclose(xyz_to_linear(linear_to_xyz(rgb)), rgb, atol=1e-12)
 
 
 def test_auto_enhance_brightens_the_dark_and_does_not_depend_on_exposure():

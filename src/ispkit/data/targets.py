@@ -18,7 +18,6 @@ from ispkit.core.meta import CameraMeta
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe
 from ispkit.ops.adjust import saturation
-from ispkit.ops.color_spaces import apply_matrix, rgb_to_xyz
 from ispkit.ops.encode import srgb_decode, srgb_encode
 from ispkit.ops.local_laplacian import tone_map
 from ispkit.ops.luma import luminance
@@ -65,16 +64,6 @@ def restored(frame: Frame, *, denoise: float = 0.0, method: str = "menon2007") -
         raise DomainError(f"a restored picture is made of RAW, got a {frame.domain.value} frame")
     linear = pipeline(frame)
     return linear.with_data(linear.data.clamp(0, 1))
-
-
-def linear_to_xyz(rgb: Tensor) -> Tensor:
-    """Linear sRGB (B, 3, H, W) -> CIE XYZ relative to D65, white at Y = 1: the space of CameraNet's middle picture."""
-    return apply_matrix(rgb, rgb_to_xyz("srgb"))
-
-
-def xyz_to_linear(xyz: Tensor) -> Tensor:
-    """Inverse of `linear_to_xyz`."""
-    return apply_matrix(xyz, torch.linalg.inv(rgb_to_xyz("srgb")))
 
 
 def finished(linear: Frame, recipe: Pipeline) -> Frame:

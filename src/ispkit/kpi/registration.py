@@ -141,7 +141,7 @@ def _shrunk(plane: Array, level: int) -> NDArray[np.float32]:
 
 def _residual(picture: Array, laid: Array) -> float:
     """The largest shift between picture and reference over tiles, by phase correlation."""
-    height, width = (n // _TILES for n in picture.shape)
+    height, width = (_even_in_frequency(n // _TILES) for n in picture.shape)
     if min(height, width) < 32:
         return float("nan")
     window = cv2.createHanningWindow((width, height), cv2.CV_64F)
@@ -154,3 +154,8 @@ def _residual(picture: Array, laid: Array) -> float:
             if response > 0.3:
                 shifts.append(float(np.hypot(dx, dy)))
     return max(shifts) if shifts else float("nan")
+
+
+def _even_in_frequency(side: int) -> int:
+    """The largest side up to this one whose transform has an even length: OpenCV is half a pixel off at odd ones."""
+    return next((n for n in range(side, 0, -1) if cv2.getOptimalDFTSize(n) % 2 == 0), 0)
