@@ -245,7 +245,7 @@ def test_misuse_raises_one_sentence():
         measure_texture(-chart, chart)
 
 
-@pytest.mark.parametrize("side", [222, 225, 228, 240, 243])
+@pytest.mark.parametrize("side", [288, 296, 300, 324, 180])
 def test_a_picture_that_lies_on_its_reference_leaves_no_shift_whatever_its_size(side):
     texture = np.random.default_rng(0).normal(size=(side, side))
     assert register(texture, texture).residual_px < 0.05
