@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ispkit.cli import learned_jobs
 from ispkit.cli.geometry import parse_geometry
 from ispkit.cli.guards import is_expected, one_line, refuse_overwriting
 from ispkit.core.errors import FileError, ParamError
@@ -29,6 +30,10 @@ from ispkit.io.sidecar import find_sidecar
 from ispkit.isp.pipeline import Pipeline
 from ispkit.isp.recipe import from_recipe, load_recipe, preset, to_recipe
 from ispkit.isp.stages import STAGES
+
+if TYPE_CHECKING:
+    from ispkit.io.pictures import Look
+    from ispkit.isp.tiled import Codes
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 LOG, RECIPE = "ispkit_log.jsonl", "ispkit_recipe.yaml"
@@ -176,7 +181,10 @@ def plan(
 
 
 def _recipe_files(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The files that a resolved recipe names, such as a look."""
+    """The files that a resolved recipe names, such as a look or a learned ISP's weights."""
+    if learned_jobs.is_learned(recipe):
+        yield recipe["isp"]
+        return
     for entry in recipe["stages"]:
         ((label, settings),) = entry.items()
         for option in STAGES[label.split("@", maxsplit=1)[0]].options:
@@ -289,19 +297,30 @@ def run_job(job: Job) -> Outcome:
 def _develop(job: Job) -> tuple[int, int]:
     from ispkit.io.load import load
     from ispkit.io.pictures import write_picture
-    from ispkit.isp.develop import Window, develop_frame, look_of, scaled
+    from ispkit.isp.develop import scaled
 
     frame = load(job.raw, geometry=parse_geometry(job.geometry), sidecar=job.sidecar)
-    pipeline = from_recipe(job.recipe)
-    look_of(frame, pipeline)  # refuses a recipe that ends before a picture, before the work
-    window = Window(*job.output.crop) if job.output.crop else None
-    codes = develop_frame(frame, pipeline, bits=job.output.bits, crop=window, executor=job.executor)
+    if learned_jobs.is_learned(job.recipe):
+        output = job.output
+        codes, look = learned_jobs.develop(job.recipe, frame, bits=output.bits, crop=output.crop, stages=job.stages)
+    else:
+        codes, look = _developed(job, frame)
     if job.output.size is not None:
         codes = scaled(codes, job.output.size)
+    write_picture(job.picture, codes, quality=job.output.quality, look=look)
+    return codes.shape[0], codes.shape[1]
+
+
+def _developed(job: Job, frame: Frame) -> tuple[Codes, Look]:
+    from ispkit.isp.develop import Window, develop_frame, look_of
+
+    pipeline = from_recipe(job.recipe)
+    look = look_of(frame, pipeline)  # refuses a recipe that ends before a picture, before the work
+    window = Window(*job.output.crop) if job.output.crop else None
+    codes = develop_frame(frame, pipeline, bits=job.output.bits, crop=window, executor=job.executor)
     if job.stages:
         write_stages(frame, pipeline, Path(job.stages))
-    write_picture(job.picture, codes, quality=job.output.quality, look=look_of(frame, pipeline))
-    return codes.shape[0], codes.shape[1]
+    return codes, look
 
 
 def write_stages(frame: Frame, pipeline: Pipeline, folder: Path) -> None:

@@ -10,21 +10,25 @@ from typing import Annotated
 import typer
 
 from ispkit.cli.bench import bench
-from ispkit.cli.bench_learned import histogram
+from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, mimic
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
 from ispkit.cli.compare import compare
 from ispkit.cli.demo import demo
 from ispkit.cli.doctor import doctor
+from ispkit.cli.evaluate import evaluate
+from ispkit.cli.export import export
 from ispkit.cli.guards import is_expected, one_line
 from ispkit.cli.info import info
 from ispkit.cli.kpi import kpi
+from ispkit.cli.profile import profile
 from ispkit.cli.regress import regress
 from ispkit.cli.render import render
 from ispkit.cli.rig import rig
 from ispkit.cli.simulate import simulate
 from ispkit.cli.stages import stages
 from ispkit.cli.study import study
+from ispkit.cli.train import train
 from ispkit.cli.tune import tune
 
 WRONG_INPUT = 2
@@ -44,9 +48,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study):
+for command in (
+    render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study,
+    train, evaluate, export, profile,
+):  # fmt: skip
     app.command()(command)
-for experiment in (histogram,):
+for experiment in (histogram, learned_ll, learned_full, mimic):
     bench.command()(experiment)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ispkit.cli.geometry import GeometryOption, SidecarOption
+from ispkit.core.errors import ParamError
 
 if TYPE_CHECKING:
     from ispkit.cli.jobs import Outcome
@@ -21,6 +22,9 @@ def render(
     preset: Annotated[
         str | None,
         typer.Option("--preset", "-p", help="neutral (default), camera-like, low-light or machine-vision."),
+    ] = None,
+    isp: Annotated[
+        Path | None, typer.Option("--isp", metavar="WEIGHTS", help="A learned ISP (.safetensors) instead of a preset.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-s", metavar="STAGE.KNOB=VALUE", help="Turn a knob; repeatable.")
@@ -38,6 +42,10 @@ def render(
     geometry: GeometryOption = None,
     sidecar: SidecarOption = None,
     executor: Annotated[str, typer.Option("--executor", help="auto, torch or fused.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="Of --isp: cpu or cuda.")] = "cpu",
+    half: Annotated[
+        str | None, typer.Option("--half", metavar="bf16|fp16", help="Half precision of --isp, on a GPU.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes for many files.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Render again what is already there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary for machines.")] = False,
@@ -54,13 +62,15 @@ def render(
     ispkit render a.dng -o a.png --set white_balance.mode=cct --set white_balance.cct_k=4800 --crop 100,200,512,512
 
     ispkit render scene.raw -o scene.png -g width=1920,height=1080,bits=10,cfa=RGGB,black_level=64
+
+    ispkit render shoot/ -o out/ --isp cameranet.safetensors
     """
     from ispkit.cli import jobs
 
     plan = jobs.plan(
         raws,
         out,
-        look=jobs.look(preset, recipe, settings or []),
+        look=_look(isp, preset, recipe, settings or [], executor=executor, device=device, half=half),
         output=jobs.Output(crop=jobs.parse_crop(crop), size=size, format=format, bits=bits, quality=quality),
         geometry=geometry,
         sidecar=sidecar,
@@ -74,6 +84,32 @@ def render(
         _print_summary(outcomes)
     if any(o.error for o in outcomes):
         raise typer.Exit(2)
+
+
+def _look(
+    isp: Path | None,
+    preset: str | None,
+    recipe: Path | None,
+    settings: list[str],
+    *,
+    executor: str,
+    device: str,
+    half: str | None,
+) -> dict[str, Any]:
+    """The resolved recipe, of a learned ISP or of a pipeline."""
+    from ispkit.cli import jobs, learned_jobs
+
+    if isp is None:
+        if device != "cpu" or half is not None:
+            raise ParamError("--device and --half are those of a learned ISP; give --isp WEIGHTS, or leave them out")
+        return jobs.look(preset, recipe, settings)
+    refused = {
+        "--preset": preset,
+        "--recipe": recipe,
+        "--set": settings,
+        "--executor": executor if executor != "auto" else None,
+    }
+    return learned_jobs.learned_look(isp, refused, device=device, half=half)
 
 
 def _print_summary(outcomes: list[Outcome]) -> None:

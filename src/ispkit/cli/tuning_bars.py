@@ -1,4 +1,4 @@
-"""Progress of tuning studies: bars on a terminal, now and then a line in a log."""
+"""Progress of long work: bars on a terminal, now and then a line in a log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from ispkit.train.journal import Progress as Learning
     from ispkit.tune.plan import Hooks
     from ispkit.tune.plan import Progress as Step
 
@@ -56,6 +57,18 @@ class Bars:
         """What a loop of that name tells."""
         return lambda done, total: self._show(name, (done, total), f"{done}/{total}")
 
+    def training(self, title: str = "") -> Callable[[Learning], None]:
+        """What a training of that title tells: loss, held-out PSNR and time left of each phase."""
+
+        def told(at: Learning) -> None:
+            held = "" if at.psnr_db is None else f", held out {at.psnr_db:.2f} dB"
+            left = "" if math.isnan(at.seconds_left) else f", {duration(at.seconds_left)} left"
+            number, phases = at.phases
+            name = ", ".join([*([title] if title else []), f"{at.phase} ({number} of {phases})"])
+            self._show(name, (at.share, 1.0), f"step {at.step}: loss {at.loss:.4g}{held}{left}")
+
+        return told
+
     def hooks(self, name: str) -> Hooks:
         """The hooks of an experiment's study."""
         from ispkit.tune.plan import Hooks
@@ -73,3 +86,14 @@ class Bars:
         if tenth > self._said.setdefault(name, 0):
             self._said[name] = tenth
             self.note(f"{name}: {text}")
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(600)
+    '10 min'
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -55,8 +55,8 @@ def open_isp(
 ) -> ISP:
     """An ISP by name: c71, rawtherapee, libraw, bm3d, darktable, local-laplacian, or a pipeline's preset.
 
-    A YAML file is a recipe or the spec of a command or an address; `package.module:attribute` is an ISP, or a callable
-    without arguments that gives one.
+    A YAML file is a recipe or the spec of a command or an address, a .safetensors file a learned ISP;
+    `package.module:attribute` is an ISP, or a callable without arguments that gives one.
 
     Args:
         name: see above.
@@ -83,10 +83,13 @@ def open_isp(
         return preset(text)
     if _is_yaml(text):
         return load_recipe(text)
+    if text.lower().endswith(".safetensors"):
+        return _learned(text)
     if ":" in text:
         return _imported(text)
     known = ", ".join(isp_names())
-    raise ParamError(f"no ISP {text!r}; {nearest(text, isp_names())} ({known}, a .yaml file, package.module:name)")
+    files = "a .yaml or .safetensors file, package.module:name"
+    raise ParamError(f"no ISP {text!r}; {nearest(text, isp_names())} ({known}, {files})")
 
 
 def export_values(isp: ISP, values: Values, path: str | os.PathLike[str]) -> Path:
@@ -120,6 +123,12 @@ def _kind(isp: ISP) -> str:
     knobs = isp.space.values()
     registers = all(not hasattr(k, "options") and k.step == 1 and float(k.low).is_integer() for k in knobs)
     return "registers" if registers and knobs else "values"
+
+
+def _learned(path: str) -> ISP:
+    from ispkit.isp.learned.weights import load_learned
+
+    return load_learned(path)[0]
 
 
 def _merged(isp: ISP, values: Values) -> dict[str, Any]:

@@ -1,0 +1,223 @@
+"""What the experiments on learned ISPs share: pictures, entrants of equal budget, trainings that resume."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ispkit.bench.curves import Curve
+from ispkit.data.project_pictures import project_pictures
+from ispkit.data.tuning_sets import read_pictures
+from ispkit.isp.learned.learned_isp import LearnedISP
+from ispkit.isp.learned.weights import load_learned
+from ispkit.metrics.intervals import mean_interval
+from ispkit.sensor.catalog import load_sensor
+from ispkit.sensor.model import Sensor
+from ispkit.sensor.unprocess import draw_camera
+from ispkit.train.job import run_job
+from ispkit.train.journal import Hooks
+from ispkit.train.loop import Sets
+from ispkit.train.recipe import to_recipe
+from ispkit.train.run_folder import TrainFolder
+
+Pictures = dict[str, Tensor]
+Watch = Callable[[str], Hooks]
+"""the progress of a training, by its title"""
+
+
+CAMERAS = {"trained on": "sidd-google-pixel", "another": "sidd-lg-g4"}
+"""whose noise and, the second with other colors, whose mosaics the experiments simulate"""
+_OTHER_COLORS = 1  # seed of a mix of four published color matrices
+
+
+def sensor_of(camera: str) -> Sensor:
+    """One of `CAMERAS`. The noise tables bring no colors: the first has the toolkit's own, the second a drawn mix."""
+    sensor = load_sensor(CAMERAS[camera])
+    if camera == "trained on":
+        return sensor
+    drawn = draw_camera(1, torch.Generator().manual_seed(_OTHER_COLORS)).color_matrix[0]
+    (a, b, c), (d, e, f), (g, h, i) = drawn.tolist()
+    matrix = ((a, b, c), (d, e, f), (g, h, i))
+    return replace(sensor, color_matrices=(matrix, matrix))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedBench:
+    """Settings of an experiment in which networks are trained."""
+
+    train: tuple[str, ...] = ()
+    """folders of finished pictures to learn from; none: the toolkit's own"""
+    test: tuple[str, ...] = ()
+    """folders of pictures that no network ever sees; none: a quarter of the toolkit's own"""
+    seconds: float = 1200.0
+    """of processor time for the training of each network"""
+    seeds: int = 3
+    """trainings of each network"""
+    seed: int = 0
+    """of the first one, and of all that is tested on"""
+    patch: int = 64
+    batch: int = 8
+    most: int = 12
+    """pictures to test on"""
+    window: int = 192
+    """px, the side of what is tested of each"""
+
+    def pictures(self) -> tuple[Pictures, Pictures]:
+        """To learn from, and to test on. Raises `FileError`."""
+        if not self.train and not self.test:
+            made = project_pictures(24, (256, 256), seed=self.seed)
+            names = list(made)
+            return ({n: made[n] for i, n in enumerate(names) if i % 4}, {n: made[n] for n in names[::4]})
+        learned, tested = _read(self.train), _read(self.test)
+        fitting = {n: p for n, p in tested.items() if min(p.shape[-2:]) >= self.window}
+        return learned, dict(list(fitting.items())[: self.most])
+
+    @property
+    def data(self) -> str:
+        """What the pictures are, for a table."""
+        if not self.train and not self.test:
+            return "pictures made by the toolkit, a quarter of them to test on"
+        learned, tested = (" + ".join(Path(p).name for p in folders) for folders in (self.train, self.test))
+        return f"trained on {learned}; tested on {tested}: windows of {self.window} px, never trained on"
+
+    @property
+    def budget(self) -> str:
+        """What each network may use, for a table."""
+        runs = f"{self.seeds} training{'s' if self.seeds > 1 else ''} each"
+        return f"{self.seconds:g} s of processor time, {runs}, patches of {self.patch} px, {self.batch} a step"
+
+
+@dataclass(frozen=True)
+class Stint:
+    """A phase of a training: what learns by which loss, for which share of the time."""
+
+    name: str
+    parts: tuple[str, ...]
+    loss: Any
+    """as in a training recipe"""
+    share: float = 1.0
+    rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A network and how it is trained."""
+
+    name: str
+    isp: Mapping[str, Any]
+    """name and options of the catalog"""
+    stints: tuple[Stint, ...]
+    w_init: str | None = None
+    """DeepISP's first color transform"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network."""
+
+    isp: LearnedISP
+    curve: Curve
+    """processor seconds, held-out PSNR in dB"""
+    steps: int
+    seconds: float
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learned."""
+        return sum(p.numel() for p in self.isp.parameters())
+
+
+@dataclass(frozen=True)
+class School:
+    """Where networks are trained on the same data for the same time; what is finished there is taken as it is."""
+
+    out: Path
+    """a folder for each training goes into it"""
+    bench: LearnedBench
+    sets: Sets
+    watch: Watch | None = None
+
+    def train(self, entrant: Entrant, seed: int) -> Run:
+        """One training, gone on with where it was stopped."""
+        title = f"{entrant.name}, seed {seed}"
+        folder = self.out / re.sub(r"[^a-z0-9]+", "-", title.lower())
+        recipe = to_recipe(_recipe(entrant, self.bench, seed))
+        hooks = None if self.watch is None else self.watch(title)
+        trained = run_job(recipe, folder, device="cpu", sets=self.sets, hooks=hooks)
+        isp, _ = load_learned(trained.weights)
+        return _run(isp.eval(), TrainFolder(folder).events())
+
+    def train_all(self, entrant: Entrant) -> list[Run]:
+        """One training a seed."""
+        return [self.train(entrant, self.bench.seed + k) for k in range(self.bench.seeds)]
+
+
+def _run(isp: LearnedISP, events: Sequence[Mapping[str, Any]]) -> Run:
+    """What the log of a training tells, over all its phases."""
+    seconds, steps, at, quality = 0.0, 0, [], []
+    for event in events:
+        if event.get("done"):
+            seconds, steps = seconds + event["seconds"], steps + event["steps"]
+        elif event.get("psnr_db") is not None:
+            at.append(seconds + event["seconds"])
+            quality.append(event["psnr_db"])
+    return Run(isp, (at, quality), steps, seconds)
+
+
+def _recipe(entrant: Entrant, bench: LearnedBench, seed: int) -> dict[str, Any]:
+    phases = [
+        {
+            "name": stint.name,
+            "parts": list(stint.parts),
+            "loss": stint.loss,
+            "seconds": stint.share * bench.seconds,
+            "batch": bench.batch,
+            "optimizer": {"learning_rate": stint.rate, "clip": 1.0},
+            "schedule": {"kind": "cosine", "factor": 0.02, "warm_up": 0.02},
+            "evaluate_every": 200,
+        }
+        for stint in entrant.stints
+    ]
+    pictures = " + ".join(Path(p).name for p in bench.train) or "project"
+    return {
+        "version": 1,
+        "doc": f"{entrant.name}, an entrant of an experiment",
+        "isp": dict(entrant.isp),
+        "data": {"source": "synthetic", "pictures": pictures, "patch": [bench.patch, bench.patch]},
+        "phases": phases,
+        "seed": seed,
+        "clock": "cpu",
+        "w_init": entrant.w_init,
+        "save_every": 200,
+    }
+
+
+def beside(mine: Sequence[float], other: Sequence[float], *, seed: int) -> str:
+    """The paired difference of two methods over the same pictures, with its 95 % interval."""
+    found = mean_interval([a - b for a, b in zip(mine, other, strict=True)], seed=seed)
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def over_seeds(runs: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each picture's numbers over trainings."""
+    means: list[float] = np.asarray(runs, dtype=np.float64).mean(0).tolist()
+    return means
+
+
+def spread(runs: Sequence[Sequence[float]]) -> float:
+    """How much the mean over pictures differs between trainings, as a standard deviation; 0 for one."""
+    return float(np.std([np.mean(r) for r in runs], ddof=1)) if len(runs) > 1 else 0.0
+
+
+def _read(folders: Sequence[str]) -> Pictures:
+    found: Pictures = {}
+    for folder in folders:
+        found |= {f"{Path(folder).name}-{name}": picture for name, picture in read_pictures(folder).items()}
+    return found

@@ -1,0 +1,1 @@
+"""Learned ISPs: networks between adapters, which bring frames into their numbers and back."""

@@ -1,0 +1,209 @@
+"""Learned ISPs by name: which nets, between which adapters. One plain dict.
+
+Options of every name: `preset` ("paper", "released" where the authors' code differs, "small" for comparisons at about
+the same parameters) and, by name, the fields of the net's shape, which are its ablations; `exposure` as in
+`adapters.PackedAdapter`. Options are plain data, lists stand for tuples.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ispkit.core.errors import ParamError, nearest
+from ispkit.core.frame import Domain
+from ispkit.isp.learned.adapters import BilinearAdapter, Exposure, PackedAdapter, PictureAdapter, Space
+from ispkit.isp.learned.learned_isp import LearnedISP
+from ispkit.isp.learned.part import Part
+from ispkit.nets import cameranet, can24, chain, deepcamera, deepisp, l3, nafnet, sid_unet, srgan
+from ispkit.nets.layers import chosen
+
+
+def names() -> tuple[str, ...]:
+    """Every name that `build` knows."""
+    return tuple(BUILDERS)
+
+
+def build(name: str, **options: Any) -> LearnedISP:
+    """A learned ISP with fresh weights (of torch's global generator), in training mode.
+
+    Raises `ParamError` for an unknown name or option, or a value that makes no net.
+
+    >>> list(build("cameranet", preset="small").parts)
+    ['restore', 'enhance']
+    """
+    if name not in BUILDERS:
+        raise ParamError(f"no learned ISP {name!r}; {nearest(name, BUILDERS)}")
+    known = inspect.signature(BUILDERS[name]).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())  # those check the names of their shape
+    for option in options:
+        if option not in known and not open_ended:
+            raise ParamError(f"{name}: no option {option!r}; {nearest(option, known) if known else 'it has none'}")
+    return BUILDERS[name](**_plain(options))
+
+
+def _deepisp(*, preset: str = "paper", exposure: Exposure = "none", **shape: Any) -> LearnedISP:
+    net = deepisp.DeepISP(chosen(deepisp.PRESETS, preset, **shape))
+    return LearnedISP({"isp": Part(net, BilinearAdapter(exposure=exposure))})
+
+
+def _deepisp_ll(*, preset: str = "paper", exposure: Exposure = "none", **shape: Any) -> LearnedISP:
+    net = deepisp.DeepISP(chosen(deepisp.LOW_PRESETS, preset, **shape))
+    adapter = BilinearAdapter(writes=Domain.LINEAR_RGB, encode=False, exposure=exposure)
+    return LearnedISP({"isp": Part(net, adapter)})
+
+
+def _cameranet(
+    *,
+    preset: str = "paper",
+    noise_map: bool | None = None,
+    exposure: Exposure = "none",
+    restore: Mapping[str, Any] | None = None,
+    enhance: Mapping[str, Any] | None = None,
+) -> LearnedISP:
+    """`noise_map`: as the paper, not as its released code; `restore`, `enhance`: fields of the nets' shapes."""
+    packed = _packed(preset, noise_map, exposure, writes=Domain.LINEAR_RGB)
+    return LearnedISP(
+        {
+            "restore": Part(cameranet.restore_net(preset, inputs=packed.channels, **_plain(restore)), packed),
+            "enhance": Part(cameranet.enhance_net(preset, **_plain(enhance)), _enhance_input(preset)),
+        }
+    )
+
+
+def _cameranet_one_stage(
+    *,
+    preset: str = "paper",
+    noise_map: bool | None = None,
+    exposure: Exposure = "none",
+    convs: int = 6,
+    **shape: Any,
+) -> LearnedISP:
+    """Twice the convolutions a level, with Enhance-Net's dilations; which ones the paper took it does not say."""
+    packed = _packed(preset, noise_map, exposure, writes=Domain.DISPLAY_RGB)
+    chosen_shape = chosen(cameranet.ENHANCE_PRESETS, preset, convs=convs, **shape)
+    return LearnedISP({"isp": Part(cameranet.CameraUNet(packed.channels, chosen_shape), packed)})
+
+
+def _cameranet_three_stage(
+    *,
+    preset: str = "paper",
+    noise_map: bool | None = None,
+    exposure: Exposure = "none",
+    convs: int = 2,
+) -> LearnedISP:
+    """Demosaicing in the sensor's colors, then denoising and white balance, then enhancement (section IV-B)."""
+    packed = _packed(preset, noise_map, exposure, writes=Domain.CAMERA_RGB)
+    restore = chosen(cameranet.RESTORE_PRESETS, preset, convs=convs)
+    balance = PictureAdapter(reads=Domain.CAMERA_RGB, writes=Domain.LINEAR_RGB, writes_space="xyz")
+    return LearnedISP(
+        {
+            "demosaic": Part(cameranet.CameraUNet(packed.channels, restore), packed),
+            "restore": Part(cameranet.CameraUNet(3, restore), balance),
+            "enhance": Part(cameranet.enhance_net(preset, convs=convs), _enhance_input(preset)),
+        }
+    )
+
+
+def _srgan_can(
+    *,
+    preset: str = "paper",
+    noise_map: bool | None = None,
+    exposure: Exposure = "none",
+    restore: Mapping[str, Any] | None = None,
+    enhance: Mapping[str, Any] | None = None,
+) -> LearnedISP:
+    packed = _packed(preset, noise_map, exposure, writes=Domain.LINEAR_RGB)
+    first, second = _srgan_and_can(preset, packed.channels, restore, enhance)
+    return LearnedISP({"restore": Part(first, packed), "enhance": Part(second, PictureAdapter(curve="srgb"))})
+
+
+def _srgan_can_one_stage(
+    *,
+    preset: str = "paper",
+    noise_map: bool | None = None,
+    exposure: Exposure = "none",
+    restore: Mapping[str, Any] | None = None,
+    enhance: Mapping[str, Any] | None = None,
+) -> LearnedISP:
+    """The same two nets as one, without a picture between them that could be taught."""
+    packed = _packed(preset, noise_map, exposure, writes=Domain.DISPLAY_RGB)
+    first, second = _srgan_and_can(preset, packed.channels, restore, enhance)
+    return LearnedISP({"isp": Part(chain.ChainNet(first, second), packed)})
+
+
+def _srgan_and_can(
+    preset: str, inputs: int, restore: Mapping[str, Any] | None, enhance: Mapping[str, Any] | None
+) -> tuple[srgan.SrganNet, can24.CanNet]:
+    first = srgan.SrganNet(inputs, chosen(srgan.PRESETS, preset, **_plain(restore)))
+    return first, can24.CanNet(chosen(can24.PRESETS, preset, **_plain(enhance)))
+
+
+def _sid_unet(
+    *, preset: str = "paper", noise_map: bool = False, exposure: Exposure = "baseline", **shape: Any
+) -> LearnedISP:
+    """The ratio of exposures, which the paper multiplies by, is the frame's baseline exposure."""
+    packed = PackedAdapter(noise_map=noise_map, exposure=exposure)
+    return LearnedISP(
+        {"isp": Part(sid_unet.SidUNet(packed.channels, chosen(sid_unet.PRESETS, preset, **shape)), packed)}
+    )
+
+
+def _deepcamera(*, preset: str = "paper", exposure: Exposure = "none", **shape: Any) -> LearnedISP:
+    net = deepcamera.DeepCamera(chosen(deepcamera.PRESETS, preset, **shape))
+    return LearnedISP({"isp": Part(net, PackedAdapter(exposure=exposure))})
+
+
+def _l3(*, preset: str = "paper", exposure: Exposure = "none", **shape: Any) -> LearnedISP:
+    """Its table is fitted, not trained: `isp.parts["isp"].net.fit`."""
+    net = l3.L3Net(chosen(l3.PRESETS, preset, **shape))
+    return LearnedISP({"isp": Part(net, PackedAdapter(exposure=exposure))})
+
+
+def _nafnet(
+    *,
+    preset: str = "paper",
+    noise_map: bool = False,
+    exposure: Exposure = "none",
+    writes: str = "display_rgb",
+    **shape: Any,
+) -> LearnedISP:
+    """`writes`: display_rgb, or linear_rgb where it is to restore alone, as deepisp-ll."""
+    if writes not in (Domain.DISPLAY_RGB.value, Domain.LINEAR_RGB.value):
+        raise ParamError(f"nafnet: writes={writes!r} must be display_rgb or linear_rgb")
+    packed = PackedAdapter(Domain(writes), noise_map=noise_map, exposure=exposure)
+    return LearnedISP({"isp": Part(nafnet.NafNet(packed.channels, chosen(nafnet.PRESETS, preset, **shape)), packed)})
+
+
+def _plain(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options out of JSON or YAML: lists stand for tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
+
+
+def _packed(preset: str, noise_map: bool | None, exposure: Exposure, *, writes: Domain) -> PackedAdapter:
+    wanted = preset != "released" if noise_map is None else noise_map
+    space: Space = "xyz" if writes is Domain.LINEAR_RGB else "rgb"
+    return PackedAdapter(writes, noise_map=wanted, exposure=exposure, space=space)
+
+
+def _enhance_input(preset: str) -> PictureAdapter:
+    if preset == "released":
+        return PictureAdapter(curve="power", space="xyz")
+    return PictureAdapter(curve="srgb")
+
+
+BUILDERS: Mapping[str, Callable[..., LearnedISP]] = {
+    "deepisp": _deepisp,
+    "deepisp-ll": _deepisp_ll,
+    "cameranet": _cameranet,
+    "cameranet-one-stage": _cameranet_one_stage,
+    "cameranet-three-stage": _cameranet_three_stage,
+    "srgan-can": _srgan_can,
+    "srgan-can-one-stage": _srgan_can_one_stage,
+    "sid-unet": _sid_unet,
+    "deepcamera": _deepcamera,
+    "l3": _l3,
+    "nafnet": _nafnet,
+}
+"""name -> function(options) -> LearnedISP"""

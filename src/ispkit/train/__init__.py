@@ -1,0 +1,1 @@
+"""Gradient over weights: losses, recipes, one training loop that can be interrupted anywhere."""

@@ -1,0 +1,68 @@
+"""An ISP before its first step: built from a recipe, with chosen weights, DeepISP's color transform fitted."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ispkit.core.errors import FileError, ParamError, RecipeError
+from ispkit.core.frame import Domain
+from ispkit.isp.learned.catalog import build
+from ispkit.isp.learned.learned_isp import LearnedISP
+from ispkit.isp.learned.part import Part
+from ispkit.isp.learned.weights import load_learned
+from ispkit.nets.deepisp import DeepISP, fit_affine
+from ispkit.train.config import Recipe
+from ispkit.train.stream import SampleSet
+
+
+def build_isp(recipe: Recipe) -> LearnedISP:
+    """The recipe's ISP with fresh weights of its seed, or those of `start`. Raises `RecipeError`, `FileError`."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(recipe.seed)
+        try:
+            isp = build(recipe.isp.name, **recipe.isp.options)
+        except ParamError as error:
+            raise RecipeError(f"isp: {error}") from error
+    if recipe.start is not None:
+        begun, card = load_learned(recipe.start)
+        try:
+            isp.load_state_dict(begun.state_dict())
+        except RuntimeError as error:
+            options = dict(recipe.isp.options)
+            raise FileError(
+                f"start: {recipe.start} holds {card.name} {dict(card.options)}, not {recipe.isp.name} {options}"
+            ) from error
+    return isp
+
+
+def fit_transform(isp: LearnedISP, recipe: Recipe, data: SampleSet) -> None:
+    """Start DeepISP's W at the mean or median of the affine maps that fit each training picture; section IV-C.
+
+    Nothing without `recipe.w_init`. Raises `RecipeError` for an ISP without a part that is a DeepISP.
+    """
+    if recipe.w_init is None:
+        return
+    parts = [p for p in isp.named_parts.values() if isinstance(p.net, DeepISP) and not p.net.shape.low_only]
+    if not parts:
+        raise RecipeError(f"w_init: {recipe.isp.name!r} has no color transform to fit; leave w_init out")
+    part = parts[0]
+    data.set_epoch(0)
+    fits = [_fit(part, data, i) for i in range(min(len(data), recipe.w_init_pictures))]
+    stack = torch.cat(fits)
+    average = stack.mean(0) if recipe.w_init == "mean" else stack.median(0).values
+    cast(DeepISP, part.net).set_initial_transform(average)
+
+
+@torch.no_grad()
+def _fit(part: Part, data: SampleSet, index: int) -> Tensor:
+    """The affine map (1, 3, 4) from what the net reads to what it should give, one picture."""
+    sample = data[index]
+    height, width = sample.frame.size
+    read = part.prepared(sample.frame)[..., :height, :width]
+    wanted = sample.target if part.writes is Domain.DISPLAY_RGB else sample.restored
+    if wanted is None:
+        raise RecipeError("w_init: these data bring no picture to fit to")
+    return fit_affine(read, (wanted - 0.5).to(read))

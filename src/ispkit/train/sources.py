@@ -1,0 +1,194 @@
+"""Where samples come from, by the name that a recipe gives: `pairs`, `synthetic`, `mimic`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from ispkit.core.errors import RecipeError, nearest
+from ispkit.data.pairs import PairSettings, RawPairs, pair_files
+from ispkit.data.pairs_files import chosen
+from ispkit.data.pairs_read import Finish, Reading, Restore
+from ispkit.data.project_pictures import project_pictures
+from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.tuning_sets import read_pictures
+from ispkit.train.config import Recipe
+from ispkit.train.fields import build
+from ispkit.train.loop import Sets
+from ispkit.train.mimic import Count, mimic_pairs, raw_files
+from ispkit.train.stream import SampleSet
+
+Split = Literal["train", "val", "test", "all"]
+_HELD_OUT_SEED = 1_000_003
+"""added to the seed for held-out data, so that their noise is never that of training"""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a source is opened with."""
+
+    seed: int
+    targets: Path
+    """folder for pictures that are rendered once"""
+    learning: bool = True
+    """False: to judge on; windows are then the middle, and always the same"""
+    progress: Count | None = None
+
+
+class Source(Protocol):
+    """The options of a source of samples."""
+
+    def open(self, opening: Opening) -> SampleSet:
+        """The data set. Raises `FileError`, `ParamError`, `RecipeError`."""
+
+
+@dataclass(frozen=True)
+class PairWindows:
+    """How windows are drawn from pairs of files."""
+
+    crop: tuple[int, int] | None = None
+    """height, width, even; None: whole pictures, one a batch"""
+    cfa: str = "RGGB"
+    turn: bool = True
+    windows: int = 1
+    """of each pair in an epoch"""
+    keep_mb: float = 2000.0
+    restore: Restore = "given"
+    finish: Finish = "picture"
+    denoise: float = 0.0
+    method: str = "menon2007"
+    border: int = 64
+
+    def settings(self, *, learning: bool) -> PairSettings:
+        """For the data set."""
+        reading = Reading(self.restore, self.finish, self.denoise, self.method, self.border)
+        windows = self.windows if learning else 1
+        return PairSettings(self.crop, self.cfa, self.turn and learning, windows, self.keep_mb, reading)
+
+
+@dataclass(frozen=True)
+class Pairs(PairWindows):
+    """RAW files with their pictures: a published data set, or any folder; options are those of `data.pairs`."""
+
+    folder: str | None = None
+    layout: str = "folder"
+    """key of `data.pairs_layouts.LAYOUTS`"""
+    split: Split = "train"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """the layout's own, such as {pictures: DIR}, and held_out, the share for testing"""
+
+    def open(self, opening: Opening) -> RawPairs:
+        """Random windows to learn from, middle ones to judge on."""
+        folder = _given("folder", self.folder)
+        files = pair_files(self.layout, folder, split=_split(self.split), options=self.options)
+        seed = opening.seed if opening.learning else None
+        return RawPairs(files, self.settings(learning=opening.learning), seed=seed)
+
+
+@dataclass(frozen=True)
+class Mimic(PairWindows):
+    """RAW files and what an ISP makes of them, rendered once into the run folder; the network learns to be that ISP."""
+
+    folder: str | None = None
+    """of RAW files"""
+    isp: str = "neutral"
+    """any name or file that `isp.catalog.open_isp` knows: rawtherapee, libraw, recipe.yaml, program.yaml, ..."""
+    split: Split = "train"
+    held_out: float = 0.1
+    """share of the files for testing"""
+
+    def open(self, opening: Opening) -> RawPairs:
+        """Renders what is missing first, of this split only."""
+        folder = _given("folder", self.folder)
+        files = chosen(raw_files(folder), _split(self.split), self.held_out)
+        files = mimic_pairs(files, self.isp, opening.targets, progress=opening.progress)
+        seed = opening.seed if opening.learning else None
+        return RawPairs(files, self.settings(learning=opening.learning), seed=seed)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Finished pictures turned into RAW on the fly; the other options are those of `data.SyntheticSettings`."""
+
+    pictures: str | None = None
+    """a folder, or "project" for pictures that the toolkit makes itself"""
+    count: int = 24
+    """of the project's pictures"""
+    size: tuple[int, int] = (512, 512)
+    """of the project's pictures"""
+    split: Split = "train"
+    held_out: float = 0.1
+    """share of the pictures for testing"""
+    settings: SyntheticSettings = field(default_factory=SyntheticSettings)
+
+    def open(self, opening: Opening) -> SyntheticPairs:
+        """Judging data have a seed of their own."""
+        name = _given("pictures", self.pictures)
+        made = name == "project"
+        pictures = project_pictures(self.count, self.size) if made else read_pictures(name)
+        names = _share(list(pictures), self.split, self.held_out)
+        seed = opening.seed + (0 if opening.learning else _HELD_OUT_SEED)
+        return SyntheticPairs({n: pictures[n] for n in names}, self.settings, seed=seed)
+
+    @staticmethod
+    def read(where: str, content: Mapping[str, Any]) -> Synthetic:
+        """The fields of the settings stand beside the source's own."""
+        own = {f.name for f in fields(Synthetic)} - {"settings"}
+        known = [*own, *(f.name for f in fields(SyntheticSettings))]
+        for key in content:
+            if key not in known:
+                raise RecipeError(f"{where}.{key}: unknown name; {nearest(str(key), known)}")
+        settings = build(SyntheticSettings, where, {k: v for k, v in content.items() if k not in own})
+        source = build(Synthetic, where, {k: v for k, v in content.items() if k in own})
+        return Synthetic(**{**{n: getattr(source, n) for n in own}, "settings": settings})
+
+
+SOURCES: Mapping[str, Any] = {"pairs": Pairs, "synthetic": Synthetic, "mimic": Mimic}
+"""name -> frozen dataclass of options that is a `Source`"""
+
+
+def source_of(where: str, name: str, options: Mapping[str, Any]) -> Source:
+    """A source with its options checked. Raises `RecipeError` naming the place."""
+    if name not in SOURCES:
+        raise RecipeError(f"{where}: no source {name!r}; {nearest(name, SOURCES)}")
+    kind = SOURCES[name]
+    source: Source = kind.read(where, options) if hasattr(kind, "read") else build(kind, where, options)
+    return source
+
+
+def open_sets(recipe: Recipe, targets: Path, progress: Count | None = None) -> Sets:
+    """The data that a recipe learns from and is judged on. Raises `RecipeError`, `FileError`, `ParamError`."""
+    learn = source_of("data", recipe.data.source, recipe.data.options)
+    judged = recipe.judged
+    judge = None if judged is None else source_of("held_out", judged.source, judged.options)
+    train = learn.open(Opening(recipe.seed, targets, True, progress))
+    return Sets(train, None if judge is None else judge.open(Opening(recipe.seed, targets, False, progress)))
+
+
+def folder_option(source: str) -> str:
+    """The option that `--data DIR` fills."""
+    return "pictures" if source == "synthetic" else "folder"
+
+
+def _given(name: str, value: str | None) -> str:
+    if value is None:
+        raise RecipeError(f"data.{name} is missing; name it in the recipe or pass --data DIR")
+    return value
+
+
+def _split(split: Split) -> str | None:
+    return None if split == "all" else split
+
+
+def _share(names: list[str], split: Split, held_out: float) -> list[str]:
+    """The names of one side of a split; "val" is "test"."""
+    count = min(len(names) - 1, max(1, round(held_out * len(names)))) if held_out else 0
+    kept = {names[int((k + 0.5) * len(names) / count)] for k in range(count)}
+    if split == "all" or (split == "train" and not kept):
+        return names
+    found = [n for n in names if (n in kept) == (split != "train")]
+    if not found:
+        raise RecipeError(f"held_out={held_out} leaves no picture for split {split!r}; give a larger share")
+    return found
