@@ -12,8 +12,6 @@ import torch
 from stand_ins import Pictures, equal, one_batch_losses
 
 from conftest import make_frame
-from ispkit.cli import main
-from ispkit.cli.train import train
 from ispkit.core.errors import FileError, ParamError, RecipeError
 from ispkit.core.frame import Domain
 from ispkit.io.dng_writer import write_dng
@@ -46,9 +44,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def command(cli):
-    """`ispkit train ...`, also before the command is in the program's list."""
-    if train not in [c.callback for c in main.app.registered_commands]:
-        main.app.command()(train)
+    """`ispkit train ...`."""
     return lambda *args: cli("train", *args)
 
 
@@ -168,6 +164,23 @@ def test_command_trains_and_says_how_to_render(command, photos, tmp_path):
     code, _, err = command("deepisp", "--data", photos, "-o", tmp_path / "run", *settings, "--seed", 6)
     assert (code, err.count("\n")) == (2, 1)
     assert "another recipe" in err
+
+
+def test_check_tells_what_is_wrong_with_the_pairs_and_trains_nothing(command, photos, tmp_path):
+    for path in photos.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "shot1.png").write_bytes(b"no picture")
+    run = tmp_path / "run"
+    code, out, err = command("cameranet", "--data", tmp_path, "-o", run, "--set", "data.split=all", "--check")
+    assert code == 0, err
+    assert "1 corrupt" in out
+    assert "shot1" in out
+    assert not (run / "weights.safetensors").exists()
+    code, out, _ = command("cameranet", "--data", tmp_path, "--set", "data.split=all", "--check", "--json")
+    assert json.loads(out)["counts"]["corrupt"] == 1
+    code, _, err = command("deepisp-ll", "--data", "project", "--check")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nothing to check" in err
 
 
 def test_command_stops_on_request_and_goes_on(command, photos, tmp_path, monkeypatch, ctrl_c):

@@ -89,3 +89,13 @@ def test_files_are_found_and_their_paths_are_their_own(tmp_path, monkeypatch):
     file.write_text("version: 7")
     with pytest.raises(RecipeError, match="version: 1"):
         read_recipe(file)
+
+
+def test_finished_pictures_may_be_given_a_look_to_learn(tmp_path):
+    options = {"source": "synthetic", "pictures": "project", "count": 2, "size": [64, 64], "patch": [32, 32]}
+    plain, looked = (
+        open_sets(to_recipe(recipe_data(data={**options, "held_out": 0, "finish": finish})), tmp_path).train[0]
+        for finish in ("picture", "auto")
+    )
+    assert plain.frame.data.equal(looked.frame.data)
+    assert (plain.target - looked.target).abs().mean() > 0.01

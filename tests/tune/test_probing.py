@@ -140,8 +140,18 @@ def test_held_out_pictures_that_hang_cost_the_check_and_not_the_result(tmp_path)
         ([("probing", 0, 1), ("probed", 2, None), ("started", 9, 1), ("finished", 10, None)], 10),
         ([("probing", 0, 1), ("probed", 2, None), ("started", 90, 2), ("finished", 91, None)], 3),
         ([("started", 0, 1), ("finished", 5, None), ("started", 100, 1), ("finished", 101, None)], 6),
+        (
+            [
+                ("started", 0, 1),
+                ("complete", 4, None),
+                ("interrupted", 90, None),
+                ("started", 91, 2),
+                ("complete", 93, None),
+            ],
+            6,
+        ),
     ],
-    ids=["two calls", "older logs", "probes and search", "killed between", "again in one process"],
+    ids=["two calls", "older logs", "probes and search", "killed between", "again in one process", "killed in a trial"],
 )
 def test_seconds_are_of_all_sittings_without_the_time_between(tmp_path, events, seconds):
     room = RunFolder(tmp_path)

@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ispkit.cli.tuning_bars import Bars
     from ispkit.train.config import Recipe
     from ispkit.train.job import Trained
 
@@ -52,6 +53,9 @@ def train(
     ),
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="In place of the recipe's.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at every pair: which are damaged, of another size, shifted?")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     listing: Annotated[
         bool,
@@ -69,6 +73,8 @@ def train(
 
     ispkit render photo.dng --isp run/weights.safetensors -o photo.png
 
+    ispkit train cameranet --data DCIM/ --check
+
     Example: RAW made of finished pictures on the fly, less long.
 
     ispkit train deepisp-ll --data photos/ --set phases.0.steps=2000 -o run/
@@ -79,7 +85,7 @@ def train(
 
     Example: two processes that share each batch.
 
-    torchrun --nproc-per-node 2 -m ispkit.cli.main train deepisp --data DCIM/ --set phases.0.batch=2 -o run/
+    torchrun --nproc-per-node 2 -m ispkit train deepisp --data DCIM/ --set phases.0.batch=2 -o run/
     """
     from rich.console import Console
 
@@ -91,6 +97,9 @@ def train(
     first = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with Bars(console, quiet=as_json or not first) as bars, _asked_to_stop() as stop:
+        if check:
+            _look(chosen, out, bars, as_json=as_json)
+            return
         hooks = Hooks(bars.training(), bars.note, _ending(bars.counting("rendering targets"), stop), stop)
         try:
             trained = run_job(chosen, out, device=device, hooks=hooks)
@@ -99,6 +108,15 @@ def train(
             raise
     if first:
         _tell(trained, console, as_json=as_json)
+
+
+def _look(recipe: Recipe, out: Path, bars: Bars, *, as_json: bool) -> None:
+    """Print what is wrong with the pairs."""
+    from ispkit.train.run_folder import TrainFolder
+    from ispkit.train.sources import check_data
+
+    report = check_data(recipe, TrainFolder(out).targets, bars.counting("looking at pairs"))
+    print(json.dumps(report.facts()) if as_json else report.text())
 
 
 def _recipe(name: str, data: Path | None, settings: list[str], seed: int | None) -> Recipe:

@@ -9,10 +9,12 @@ from typing import Any, Literal, Protocol
 
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.data.pairs import PairSettings, RawPairs, pair_files
+from ispkit.data.pairs_check import PairReport, check_pairs
 from ispkit.data.pairs_files import chosen
 from ispkit.data.pairs_read import Finish, Reading, Restore
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.targets import finished_pictures
 from ispkit.data.tuning_sets import read_pictures
 from ispkit.train.config import Recipe
 from ispkit.train.fields import build
@@ -121,6 +123,8 @@ class Synthetic:
     split: Split = "train"
     held_out: float = 0.1
     """share of the pictures for testing"""
+    finish: Literal["picture", "auto"] = "picture"
+    """auto: what is to be learned is the picture after `data.targets.auto_enhance`, so that there is a look to learn"""
     settings: SyntheticSettings = field(default_factory=SyntheticSettings)
 
     def open(self, opening: Opening) -> SyntheticPairs:
@@ -130,7 +134,9 @@ class Synthetic:
         pictures = project_pictures(self.count, self.size) if made else read_pictures(name)
         names = _share(list(pictures), self.split, self.held_out)
         seed = opening.seed + (0 if opening.learning else _HELD_OUT_SEED)
-        return SyntheticPairs({n: pictures[n] for n in names}, self.settings, seed=seed)
+        shown = {n: pictures[n] for n in names}
+        looks = finished_pictures(shown) if self.finish == "auto" else None
+        return SyntheticPairs(shown, self.settings, targets=looks, seed=seed)
 
     @staticmethod
     def read(where: str, content: Mapping[str, Any]) -> Synthetic:
@@ -165,6 +171,14 @@ def open_sets(recipe: Recipe, targets: Path, progress: Count | None = None) -> S
     judge = None if judged is None else source_of("held_out", judged.source, judged.options)
     train = learn.open(Opening(recipe.seed, targets, True, progress))
     return Sets(train, None if judge is None else judge.open(Opening(recipe.seed, targets, False, progress)))
+
+
+def check_data(recipe: Recipe, targets: Path, progress: Count | None = None) -> PairReport:
+    """Every pair that a recipe learns from, looked at: damaged, of another size, shifted. Raises `RecipeError`."""
+    learn = source_of("data", recipe.data.source, recipe.data.options).open(Opening(recipe.seed, targets))
+    if not isinstance(learn, RawPairs):
+        raise RecipeError(f"data: source {recipe.data.source!r} makes its pairs itself; there is nothing to check")
+    return check_pairs(learn.files, learn.settings.reading, progress=progress)
 
 
 def folder_option(source: str) -> str:

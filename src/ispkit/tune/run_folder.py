@@ -84,10 +84,15 @@ class RunFolder:
         return found
 
     def worked_s(self) -> float:
-        """Wall seconds of all sittings, each from its beginning to its last event."""
+        """Wall seconds of all sittings, each from its beginning to its last event.
+
+        What the next sitting finds unfinished, it notes before it begins: that is no part of the sitting that was killed.
+        """
         sittings: list[tuple[datetime, datetime]] = []
         probing = None  # the process that does, or did until now: its search belongs to the same sitting
         for event in self.events():
+            if event["event"] == "interrupted":
+                continue
             now, name, pid = datetime.fromisoformat(event["time"]), event["event"], event.get("pid")
             if not sittings or name == "probing" or (name == "started" and (probing is None or pid != probing)):
                 sittings.append((now, now))
