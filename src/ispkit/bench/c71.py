@@ -91,7 +91,7 @@ def at_gain(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], H
     tuned, held = natural_scenes(bench, gain)
     search = StagedSearch(folder, bench, hooks)
     reference = kpi_table(isp, tuned, baseline())
-    found = search.kpis(isp, tuned, reference, search.pixels(isp, tuned))
+    found = search.kpis(isp, tuned, search.pixels(isp, tuned))
     there = compare(reference, kpi_table(isp, tuned, found.values), seed=bench.seed)
     old, new = kpi_table(isp, held, baseline()), kpi_table(isp, held, found.values)
     changes = compare(old, new, seed=bench.seed)

@@ -22,7 +22,6 @@ from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import Sensor
 from ispkit.tune.contracts import Problem
-from ispkit.tune.objectives.base import Objective
 from ispkit.tune.objectives.reference import REFERENCE
 from ispkit.tune.objectives.table3 import TOLERANCES, Table3, table3
 from ispkit.tune.plan import Hooks, Plan
@@ -139,34 +138,41 @@ class StagedSearch:
     """A search from a random start: first the pixels, which tell a far start where to go, then the KPIs.
 
     The stages share the budget; from the baseline there are KPIs alone. Run folders lie under `folder`, and what is
-    there is gone on with.
+    there is gone on with. A stage may see a `part` of the whole set: a render of it costs so much less of the budget.
     """
 
     folder: Path
     bench: C71Bench
     hooks: Callable[[str], Hooks] | None = None
+    shares: Mapping[str, float] = field(default_factory=lambda: _SHARES)
+    """of the budget, by stage"""
 
     def pixels(self, isp: ISP, scenes: Sequence[Scene], *, part: float = 1.0) -> Found:
-        """The first stage; there is none from the baseline, whose pixels need no finding.
-
-        `scenes` are this part of the whole set: a render of them costs so much less of the budget.
-        """
+        """The first stage; there is none from the baseline, whose pixels need no finding."""
         if self.bench.from_baseline:
             return Found(baseline(), 0.0, 0.0, self.bench.method)
-        before = Found(random_start(isp, self.bench.seed + 77), 0.0, 0.0, self.bench.method)
-        return self._stage("pixels", isp, scenes, REFERENCE["psnr"], before, part=part)
+        start = random_start(isp, self.bench.seed + 77)
+        problem = PictureProblem(isp, scenes, REFERENCE["psnr"], space=isp.space.with_defaults(start))
+        return self._stage("pixels", problem, Found(start, 0.0, 0.0, self.bench.method), part=part)
 
-    def kpis(self, isp: ISP, scenes: Sequence[Scene], reference: Mapping[str, Sequence[float]], before: Found) -> Found:
-        """The second stage, towards less than the KPIs of `reference`; begins where the first one ended."""
-        return self._stage("kpis", isp, scenes, relative_kpis(scenes, reference), before)
+    def kpis(self, isp: ISP, scenes: Sequence[Scene], before: Found, *, part: float = 1.0) -> Found:
+        """The second stage, towards less than the baseline's KPIs on these scenes; begins where the first ended."""
+        reference = kpi_table(isp, scenes, baseline())
+        space = isp.space.with_defaults(before.values)
+        problem = PictureProblem(isp, scenes, relative_kpis(scenes, reference), space=space)
+        return self._stage("kpis", problem, before, part=part)
+
+    def colors(self, problem: PictureProblem, before: Found, *, unlock: Sequence[str], part: float) -> Found:
+        """A last stage, in which only the knobs that fit `unlock` may turn."""
+        return self._stage("colors", problem, before, part=part, unlock=unlock)
 
     def _stage(
-        self, name: str, isp: ISP, scenes: Sequence[Scene], judge: Objective, before: Found, *, part: float = 1.0
+        self, name: str, problem: PictureProblem, before: Found, *, part: float, unlock: Sequence[str] = ()
     ) -> Found:
-        problem = PictureProblem(isp, scenes, judge, space=isp.space.with_defaults(before.values))
         told = self.hooks(f"{self.folder.name}, {name}") if self.hooks is not None else None
-        share = 1.0 if self.bench.from_baseline else _SHARES[name]
+        share = 1.0 if self.bench.from_baseline else self.shares[name]
         plan = _plan(self.bench, max(2.0, round(share * self.bench.budget / part)))
+        plan = replace(plan, lock=("*",), unlock=tuple(unlock)) if unlock else plan
         result = tune(problem, self.folder / name, plan, hooks=told)
         spent, seconds = before.spent + part * result.spent, before.seconds + result.seconds
         return Found(dict(result.best.values), spent, seconds, result.method)

@@ -19,6 +19,7 @@ from ispkit.bench.c71_parts import (
     lower,
     natural_scenes,
     relative_gain,
+    relative_kpis,
 )
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.rig_scenes import LIGHTS_K, RigSetup, exposure_matching, rig_scenes
@@ -26,11 +27,13 @@ from ispkit.data.scenes import Scene
 from ispkit.isp.anchored import AnchoredISP
 from ispkit.isp.c71 import C71
 from ispkit.tune.plan import Hooks
+from ispkit.tune.problem import PictureProblem
 
 FOLLOWING = ("white_balance.*", "color.*")
 """knobs that depend on the light, so they have a value for each"""
 _WANTED = 0.8
 _TESTED_K = 6504.0
+_SHARES = {"pixels": 0.4, "kpis": 0.4, "colors": 0.2}  # of the budget
 
 
 @dataclass(frozen=True)
@@ -66,22 +69,26 @@ def _at_gain(out: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hoo
 
 
 def _through_rig(folder: Path, gain: float, bench: C71Bench, hooks: Callable[[str], Hooks] | None) -> Found:
-    """Settings for daylight, found on the screen alone: from a random start, light-dependent knobs at three anchors."""
+    """Settings for daylight, found on the screen alone, from a random start; the other lights' colors come last."""
     scenes = _rig_scenes(bench, gain)
     plain = C71()
     isp = AnchoredISP(plain, knobs=FOLLOWING, anchors={"cct_k": sorted(LIGHTS_K.values())})
-    daylight = [s for s in scenes if s.conditions["cct_k"] == _TESTED_K]
-    # the baseline knows one light; what it does under the others is no goal
-    reference = {name: values * len(scenes) for name, values in kpi_table(plain, daylight, baseline()).items()}
-    search = StagedSearch(folder, bench, hooks)
+    daylight, others = ([s for s in scenes if (s.conditions["cct_k"] == _TESTED_K) is day] for day in (True, False))
+    search = StagedSearch(folder, bench, hooks, _SHARES)
     near = search.pixels(plain, daylight, part=len(daylight) / len(scenes))
-    found = search.kpis(isp, scenes, reference, replace(near, values=isp.spread(near.values)))
+    found = search.kpis(plain, daylight, near, part=len(daylight) / len(scenes))
+    # the baseline knows one light; what it does under the others is no goal
+    goal = {name: values * len(others) for name, values in kpi_table(plain, daylight, baseline()).items()}
+    space = isp.space.with_defaults(isp.spread(found.values))
+    problem = PictureProblem(isp, others, relative_kpis(others, goal), space=space)
+    elsewhere = [f"*@cct_k={kelvin:g}" for kelvin in LIGHTS_K.values() if kelvin != _TESTED_K]
+    found = search.colors(problem, found, unlock=elsewhere, part=len(others) / len(scenes))
     return replace(found, values=isp.settings(found.values, {"cct_k": _TESTED_K, "gain": gain}))
 
 
 def _rig_scenes(bench: C71Bench, gain: float) -> list[Scene]:
-    """The rig, exposed so that its white is that of the injected shots."""
-    setup = exposure_matching(RigSetup(bench.camera(), seed=bench.seed))
+    """The rig, exposed so that daylight's white is that of the injected shots."""
+    setup = exposure_matching(RigSetup(bench.camera(), seed=bench.seed), "D65")
     return rig_scenes(setup, gains=(gain,), chart_seed=bench.seed)
 
 
@@ -119,9 +126,11 @@ def _experiment(found: Sequence[RigResult], bench: C71Bench, command: str, secon
 _NOTES = (
     "Targets are the chart itself, resampled to the camera's pixels by the measured light transport.",
     "White balance and matrix have a value at each light and are interpolated between; all other knobs are shared. "
-    "The pixels' stage knows daylight alone, so that it has 32 knobs to find and not 50, "
-    "and a render of it costs a third of one of the whole set.",
+    "They are found in daylight, pixels first, then KPIs, where a render costs a third of one of the whole set; then "
+    "the colors under the other lights alone.",
     "The KPIs to reach under every light are those of the baseline in daylight, the one light that it was made for.",
+    "Daylight on the screen is the light of the injected shots: 6504 K on the Planckian locus. Standard D65 is another "
+    "white (green 2.7 % stronger against red and blue): what is tuned in one light is not right in the other.",
     "The rig's exposure is set once so that the screen's white reads like the white of the injected shots.",
 )
 

@@ -15,13 +15,15 @@ from ispkit.core.errors import ShapeError
 from ispkit.core.frame import Frame
 from ispkit.data.scenes import Scene
 from ispkit.ops.encode import srgb_encode
+from ispkit.ops.temperature import cct_to_xy
 from ispkit.rig.align import align, capture_of
 from ispkit.rig.display_color import DisplayColor, characterize, emulate, measure, render
 from ispkit.rig.simulated import Lens, Pose, SimulatedCamera, SimulatedDisplay
 from ispkit.sensor.simulate import Sensor
 
 LIGHTS_K = {"A": 2856.0, "TL84": 4000.0, "D65": 6504.0}
-"""what the screen pretends to be lit by, with correlated color temperature"""
+"""what the screen pretends to be lit by, with correlated color temperature; daylight as `_white` says"""
+_DAYLIGHT = "D65"
 _ROOM_EV = -0.5  # while the screen is characterized, so that its white does not clip
 
 
@@ -81,8 +83,17 @@ def rig_scenes(
 
 
 def _shot(camera: SimulatedCamera, chart: Chart, color: DisplayColor, light: str) -> Frame:
-    shown = render(color, emulate(color, light), chart.picture)
+    shown = render(color, emulate(color, _white(light)), chart.picture)
     return capture_of(camera.display, camera, shown.encoded)
+
+
+def _white(light: str) -> str | tuple[float, float]:
+    """Daylight is that of the injected shots, on the Planckian locus, so that rig and injection tell of one light."""
+    if light != _DAYLIGHT:
+        return light
+    kelvin = torch.tensor(LIGHTS_K[light], dtype=torch.float64)
+    x, y = cct_to_xy(kelvin, torch.zeros_like(kelvin)).tolist()
+    return x, y
 
 
 def characterized(camera: SimulatedCamera) -> DisplayColor:
@@ -100,13 +111,20 @@ def window_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return inset, inset, height - 2 * inset, width - 2 * inset
 
 
-def exposure_matching(setup: RigSetup) -> RigSetup:
-    """The same setup, exposed so that the screen's white just fills green sites, as that of an injected shot does."""
+def exposure_matching(setup: RigSetup, light: str | None = None) -> RigSetup:
+    """The same setup, exposed so that the screen's white just fills green sites, as that of an injected shot does.
+
+    The white is the screen's own, or that of a light which it pretends to.
+    """
     white_dn = setup.sensor.white_level - float(np.mean(setup.sensor.black_level))
     camera = setup.camera(100.0)
-    frame = capture_of(camera.display, camera, torch.full((3, *setup.screen), 0.5))
+    half = torch.full((3, *setup.screen), 0.5)
+    at_half = 0.5**camera.display.gamma
+    if light is not None:
+        color = characterized(camera)
+        half, at_half = render(color, emulate(color, _white(light)), half).encoded, 0.5
+    frame = capture_of(camera.display, camera, half)
     green = frame.meta.cfa.index("G")
     site = frame.data[0, 0, green // 2 :: 2, green % 2 :: 2]
-    half = float(site.mean() - frame.meta.black_level[0, green])
-    at_white = half / 0.5**camera.display.gamma
+    at_white = float(site.mean() - frame.meta.black_level[0, green]) / at_half
     return replace(setup, exposure_ev=setup.exposure_ev + float(np.log2(white_dn / at_white)))
