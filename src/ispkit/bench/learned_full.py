@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,18 @@ from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import (
     CAMERAS,
     Entrant,
+    Entry,
     LearnedBench,
     Pictures,
-    Run,
     School,
     Stint,
     Watch,
-    beside,
-    over_seeds,
+    entry,
     sensor_of,
-    spread,
+    steps_of,
+    training_s,
 )
-from ispkit.bench.learned_rivals import CLASSICAL, fitted_l3, libraw_auto, tuned_classical
+from ispkit.bench.learned_rivals import CLASSICAL, LibRawAuto, fitted_l3, tuned_classical
 from ispkit.core.frame import Frame
 from ispkit.data.samples import Sample
 from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
@@ -78,33 +79,13 @@ ENTRANTS: tuple[Entrant, ...] = (
 OURS = "CameraNet"
 
 
-@dataclass(frozen=True)
-class Score:
-    """One picture of one method."""
-
-    psnr: float
-    ssim: float
-    scielab: float
-    stretched_psnr: float
-    """both pictures with their luma stretched, 5 % saturated at each end"""
-
-
-MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "scielab": "S-CIELAB", "stretched_psnr": "PSNR stretched, dB"}
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A method with its scores; one list of pictures a training."""
-
-    name: str
-    scores: list[list[Score]]
-    runs: tuple[Run, ...] = ()
-    gap: tuple[float, float] = (float("nan"), float("nan"))
-    """L1 of the finished picture on training pictures and on test pictures, mean over trainings"""
-
-    def values(self, measure: str) -> list[list[float]]:
-        """One list of pictures a training."""
-        return [[getattr(s, measure) for s in scores] for scores in self.scores]
+TITLES = {
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 3),
+    "scielab": ("S-CIELAB", 3),
+    "stretched_psnr": ("PSNR stretched, dB", 2),
+}
+"""measure -> title, digits; stretched: both pictures with 5 % of their luma saturated at each end"""
 
 
 def run_learned_full(out: Path, bench: LearnedBench, *, command: str, watch: Watch | None = None) -> Experiment:
@@ -114,17 +95,26 @@ def run_learned_full(out: Path, bench: LearnedBench, *, command: str, watch: Wat
     looks = finished_pictures(learned), finished_pictures(tested)
     school = School(out, bench, _sets(bench, learned, tested, looks), watch)
     known, shots = (_shots(p, t, bench) for p, t in ((learned, looks[0]), (tested, looks[1])))
-    found = [_contestant(name, [isp], shots) for name, isp in _rivals(out, known, school.sets, bench).items()]
+    found = [
+        entry(name, [isp], partial(_scores, shots)) for name, isp in _rivals(out, known, school.sets, bench).items()
+    ]
+    gaps = []
     for entrant in ENTRANTS:
         runs = school.train_all(entrant)
-        gap = _gap([r.isp for r in runs], known[: len(shots)], shots)
-        made = _contestant(entrant.name, [r.isp for r in runs], shots)
-        found.append(Contestant(entrant.name, made.scores, tuple(runs), gap))
+        isps = [r.isp for r in runs]
+        found.append(replace(entry(entrant.name, isps, partial(_scores, shots)), runs=tuple(runs)))
+        gaps.append({"network": entrant.name, **_gap(isps, known[: len(shots)], shots)})
     lines = {c.name: c.runs[0].curve for c in found if c.runs}
     draw_curves(out / "learned_full.png", lines, labels=("processor time, s", "PSNR of held-out pictures, dB"))
     moved = _transfer(out, bench, school, next(c for c in found if c.name == OURS).runs[0].isp)
-    seconds = max(sum(r.seconds for c in found for r in c.runs), time.monotonic() - began)
-    return _experiment(found, moved, bench, (command, seconds))
+    seconds = max(training_s(found), time.monotonic() - began)
+    tables = [
+        Table("Low light: a quarter of the exposure", _rows(found, OURS, "CameraNet's PSNR less it", bench)),
+        Table(f"On another camera ({CAMERAS['another']}, other colors)", moved, "Not told the new camera's colors."),
+        Table("Over-fitting: finished pictures of training and of test", gaps),
+        Table("Sizes and steps", steps_of(found)),
+    ]
+    return _experiment(found, tables, bench, (command, seconds))
 
 
 def _settings(camera: str, side: int, **more: Any) -> SyntheticSettings:
@@ -157,11 +147,7 @@ def _shots(pictures: Pictures, looks: Pictures, bench: LearnedBench, camera: str
 def _rivals(out: Path, known: Sequence[Sample], sets: Sets, bench: LearnedBench) -> dict[str, ISP]:
     """What is not trained by gradients, tuned or fitted on training pictures."""
     tuned = tuned_classical(out / "classical", known[:12], seed=bench.seed)
-    return {"LibRaw, exposure known": libraw_auto(), f"{CLASSICAL}, tuned": tuned, "L3, fitted": fitted_l3(sets.train)}
-
-
-def _contestant(name: str, isps: Sequence[ISP], shots: Sequence[Sample]) -> Contestant:
-    return Contestant(name, [[_score(_made(isp, s.frame), s.target) for s in shots] for isp in isps])
+    return {"LibRaw, exposure known": LibRawAuto(), f"{CLASSICAL}, tuned": tuned, "L3, fitted": fitted_l3(sets.train)}
 
 
 @torch.no_grad()
@@ -169,18 +155,24 @@ def _made(isp: ISP, frame: Frame) -> Tensor:
     return isp(frame).data.clamp(0, 1)
 
 
-def _score(made: Tensor, target: Tensor) -> Score:
-    fidelity, structure, color = (float(f(made, target, data_range=1.0)) for f in (psnr, ssim, scielab))
-    both = (stretch_luminance(made), stretch_luminance(target))
-    return Score(fidelity, structure, color, float(psnr(*both, data_range=1.0)))
+def _scores(shots: Sequence[Sample], isp: ISP) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in TITLES}
+    for shot in shots:
+        made, target = _made(isp, shot.frame), shot.target
+        for name, measure in (("psnr", psnr), ("ssim", ssim), ("scielab", scielab)):
+            found[name].append(float(measure(made, target, data_range=1.0)))
+        stretched = psnr(stretch_luminance(made), stretch_luminance(target), data_range=1.0)
+        found["stretched_psnr"].append(float(stretched))
+    return found
 
 
-def _gap(isps: Sequence[LearnedISP], known: Sequence[Sample], shots: Sequence[Sample]) -> tuple[float, float]:
+def _gap(isps: Sequence[LearnedISP], known: Sequence[Sample], shots: Sequence[Sample]) -> dict[str, float]:
+    """L1 of the finished picture where it was learned from, and where it was not."""
     train, test = (
         float(np.mean([float((_made(isp, s.frame) - s.target).abs().mean()) for isp in isps for s in side]))
         for side in (known, shots)
     )
-    return train, test
+    return {"L1 training": train, "L1 test": test, "ratio": test / train}
 
 
 def _transfer(out: Path, bench: LearnedBench, school: School, ours: LearnedISP) -> list[dict[str, Any]]:
@@ -199,31 +191,18 @@ def _transfer(out: Path, bench: LearnedBench, school: School, ours: LearnedISP) 
         "CameraNet of this camera": full,
     }
     shots = _shots(tested, looks[1], bench, "another")
-    scored = {name: _contestant(name, [way], shots) for name, way in ways.items()}
-    first = scored["whole CameraNet of the first camera"]
-    return [_row(c, first, bench, "the first row's PSNR less it") for c in scored.values()]
+    found = [entry(name, [way], partial(_scores, shots)) for name, way in ways.items()]
+    return _rows(found, found[0].name, "the first row's PSNR less it", bench)
+
+
+def _rows(found: Sequence[Entry], ours: str, versus: str, bench: LearnedBench) -> list[dict[str, Any]]:
+    first = next(e for e in found if e.name == ours)
+    return [{**e.row(TITLES), versus: first.less(e, "psnr", seed=bench.seed)} for e in found]
 
 
 def _experiment(
-    found: Sequence[Contestant], moved: Sequence[Mapping[str, Any]], bench: LearnedBench, run: tuple[str, float]
+    found: Sequence[Entry], tables: Sequence[Table], bench: LearnedBench, run: tuple[str, float]
 ) -> Experiment:
-    ours = next(c for c in found if c.name == OURS)
-    learned = [c for c in found if c.runs]
-    sizes = [
-        {"network": c.name, "parameters": c.runs[0].parameters, "steps": " / ".join(str(r.steps) for r in c.runs)}
-        for c in learned
-    ]
-    gaps = [
-        {"network": c.name, "L1 training": c.gap[0], "L1 test": c.gap[1], "ratio": c.gap[1] / c.gap[0]} for c in learned
-    ]
-    tables = [
-        Table(
-            "Low light: a quarter of the exposure", [_row(c, ours, bench, "CameraNet's PSNR less it") for c in found]
-        ),
-        Table(f"On another camera ({CAMERAS['another']}, other colors)", moved, "Not told the new camera's colors."),
-        Table("Over-fitting: finished pictures of training and of test", gaps),
-        Table("Sizes and steps", sizes),
-    ]
     return Experiment(
         name="learned-full",
         title="The whole ISP in low light",
@@ -236,19 +215,8 @@ def _experiment(
         tables=tables,
         claims=_claims(found),
         notes=_NOTES,
-        details={"scores": {c.name: {m: c.values(m) for m in MEASURES} for c in found}},
+        details={"scores": {e.name: e.scores for e in found}},
     )
-
-
-def _row(contestant: Contestant, ours: Contestant, bench: LearnedBench, other: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": contestant.name}
-    for measure, title in MEASURES.items():
-        runs = contestant.values(measure)
-        digits = 2 if "PSNR" in title else 3
-        row[title] = f"{np.mean(runs):.{digits}f}" + (f" ± {spread(runs):.{digits}f}" if len(runs) > 1 else "")
-    both = [over_seeds(c.values("psnr")) for c in (ours, contestant)]
-    row[other] = "" if contestant is ours else beside(*both, seed=bench.seed)
-    return row
 
 
 ORDER = (
@@ -264,8 +232,8 @@ ORDER = (
 """better, worse: the signs that the paper's tables have on HDR+ and SID alike"""
 
 
-def _claims(found: Sequence[Contestant]) -> list[Claim]:
-    mean = {c.name: float(np.mean(c.values("psnr"))) for c in found}
+def _claims(found: Sequence[Entry]) -> list[Claim]:
+    mean = {e.name: e.mean("psnr") for e in found}
     return [
         Claim(
             f"{better} above {worse}, as in the paper",

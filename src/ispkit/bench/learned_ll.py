@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import (
     CAMERAS,
     Entrant,
+    Entry,
     LearnedBench,
     Pictures,
-    Run,
     School,
     Stint,
     Watch,
-    beside,
+    entry,
     over_seeds,
     sensor_of,
-    spread,
+    steps_of,
+    training_s,
 )
 from ispkit.charts.catalog import build as build_chart
 from ispkit.core.errors import ShapeError
@@ -71,25 +73,6 @@ class Shot:
         return float(linear), float(encoded)
 
 
-Scores = dict[tuple[str, float], list[tuple[float, float]]]
-"""camera, sigma -> linear and encoded PSNR of each picture"""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A method with its scores; one list a training."""
-
-    name: str
-    scores: list[Scores]
-    moire: float
-    """false chroma of a zone plate, mean over trainings"""
-    runs: tuple[Run, ...] = ()
-
-    def values(self, camera: str, sigma: float, kind: int) -> list[list[float]]:
-        """One list of pictures a training; kind 0 linear, 1 encoded."""
-        return [[pair[kind] for pair in scores[camera, sigma]] for scores in self.scores]
-
-
 def run_learned_ll(
     out: Path, bench: LearnedBench, *, command: str, curves: bool = True, watch: Watch | None = None
 ) -> Experiment:
@@ -98,14 +81,15 @@ def run_learned_ll(
     learned, tested = bench.pictures()
     school = School(out, bench, _sets(bench, learned, tested), watch)
     shots = [s for camera in CAMERAS for s in make_shots(tested, camera, bench)]
-    found = [_classical(name, isp, shots) for name, isp in classical(learned, bench).items()]
+    found = [entry(name, [isp], partial(_scores, shots)) for name, isp in classical(learned, bench).items()]
     for entrant in RIVALS.values():
-        found.append(_learned(entrant.name, school.train_all(entrant), shots))
+        runs = school.train_all(entrant)
+        found.append(replace(entry(entrant.name, [r.isp for r in runs], partial(_scores, shots)), runs=tuple(runs)))
     sizes = _sizes(school, shots) if curves else []
     lines = {f"{c.name}, seed {bench.seed + k}": r.curve for c in found for k, r in enumerate(c.runs)}
     axes = ("processor time, s", "PSNR of held-out pictures, dB")
     draw_curves(out / "learned_ll.png", lines, labels=axes)
-    seconds = max(sum(r.seconds for c in found for r in c.runs), time.monotonic() - began)
+    seconds = max(training_s(found), time.monotonic() - began)
     return _experiment(found, sizes, bench, (command, seconds))
 
 
@@ -176,25 +160,27 @@ def _developer(method: str, threshold: float | None = None) -> ISP:
     return from_recipe({"version": 1, "stages": [*quiet, {"demosaic": {"method": method}}]}, where="rival")
 
 
-def _classical(name: str, isp: ISP, shots: Sequence[Shot]) -> Contestant:
-    return Contestant(name, [_scores(isp, shots)], _moire(isp))
-
-
-def _learned(name: str, runs: Sequence[Run], shots: Sequence[Shot]) -> Contestant:
-    moire = float(np.mean([_moire(r.isp) for r in runs]))
-    return Contestant(name, [_scores(r.isp, shots) for r in runs], moire, tuple(runs))
-
-
 @torch.no_grad()
-def _scores(isp: Callable[[Frame], Frame], shots: Sequence[Shot]) -> Scores:
-    found: Scores = {}
+def _scores(shots: Sequence[Shot], isp: ISP) -> dict[str, list[float]]:
+    """By measure: kind of PSNR, camera and noise level, one number a picture; and the false chroma, one for all."""
+    found: dict[str, list[float]] = {"moire": [_moire(isp)]}
     for shot in shots:
-        found.setdefault((shot.camera, shot.sigma), []).append(shot.scores(isp(shot.frame).data))
+        for kind, value in zip(_KINDS, shot.scores(isp(shot.frame).data), strict=True):
+            found.setdefault(_measure(kind, shot.camera, shot.sigma), []).append(value)
+    for kind in _KINDS:
+        for camera in {s.camera for s in shots}:
+            levels = [found[_measure(kind, camera, sigma)] for sigma in SIGMAS]
+            found[_measure(kind, camera)] = over_seeds(levels)
     return found
 
 
+def _measure(kind: str, camera: str, sigma: float | None = None) -> str:
+    """Without a noise level: the mean over them, picture by picture."""
+    return f"{kind}, {camera}" if sigma is None else f"{kind}, {camera}, sigma {sigma:g}"
+
+
 @torch.no_grad()
-def _moire(isp: Callable[[Frame], Frame]) -> float:
+def _moire(isp: ISP) -> float:
     """False chroma C*ab, summed over frequencies, of a gray zone plate without noise seen by the camera trained on."""
     chart = build_chart("zone_plate", height=256, width=256)
     plate = {"plate": seen_by(srgb_encode(chart.picture[None]), "trained on")}
@@ -215,31 +201,25 @@ def _sizes(school: School, shots: Sequence[Shot]) -> list[dict[str, Any]]:
             isp = {"name": "deepisp-ll", "preset": "small", knob: value}
             entrant = Entrant(f"DeepISP-LL {knob} {value}", isp, _STINT)
             run = school.train(entrant, school.bench.seed)
-            scores = _scores(run.isp, [s for s in shots if s.camera == "trained on"])
-            linear = {f"linear, sigma {s:g}": float(np.mean([p[0] for p in scores["trained on", s]])) for s in SIGMAS}
+            scores = _scores([s for s in shots if s.camera == "trained on"], run.isp)
+            linear = {
+                f"linear, sigma {s:g}": float(np.mean(scores[_measure("linear", "trained on", s)])) for s in SIGMAS
+            }
             rows.append({"knob": f"{knob} {value}", "parameters": run.parameters, "steps": run.steps, **linear})
     return rows
 
 
 def _experiment(
-    found: Sequence[Contestant], sizes: Sequence[Mapping[str, Any]], bench: LearnedBench, run: tuple[str, float]
+    found: Sequence[Entry], sizes: Sequence[Mapping[str, Any]], bench: LearnedBench, run: tuple[str, float]
 ) -> Experiment:
-    ours = next(c for c in found if c.name == OURS)
+    ours = next(e for e in found if e.name == OURS)
     tables = [
-        Table(f"{_KINDS[kind]}, camera: {camera}", [_row(c, ours, camera, kind, bench) for c in found], _NOTE)
+        Table(f"{title}, camera: {camera}", [_row(e, ours, (kind, camera), bench.seed) for e in found], _NOTE)
         for camera in CAMERAS
-        for kind in _KINDS
+        for kind, title in _KINDS.items()
     ]
-    entries = [
-        {
-            "method": c.name,
-            "parameters": c.runs[0].parameters if c.runs else "",
-            "steps": " / ".join(str(r.steps) for r in c.runs),
-            "moiré, C*ab": c.moire,
-        }
-        for c in found
-    ]
-    tables.append(Table("Size, steps, false chroma of a zone plate", entries))
+    chroma = [{"method": e.name, "moiré, C*ab": e.mean("moire")} for e in found]
+    tables += [Table("False chroma of a zone plate", chroma), Table("Sizes and steps", steps_of(found))]
     if sizes:
         tables.append(Table("DeepISP-LL by depth and width, PSNR in dB", sizes, "One training each, the same time."))
     return Experiment(
@@ -260,31 +240,21 @@ def _experiment(
             "The paper (MSR Panasonic, linear / sRGB): bilinear-like 34.2 / 27.6, FlexISP 38.3 / 31.8, "
             "DeepISP-LL 39.3 / 33.7; on Canon, not trained on, 36.4 / 29.1, 40.7 / 33.4 and 41.7 / 35.4.",
         ),
-        details={"scores": {c.name: [_flat(s) for s in c.scores] for c in found}},
+        details={"scores": {e.name: e.scores for e in found}},
     )
 
 
-_KINDS = {0: "Linear PSNR in dB", 1: "Encoded PSNR in dB"}
+_KINDS = {"linear": "Linear PSNR in dB", "encoded": "Encoded PSNR in dB"}
 _NOTE = "Difference: DeepISP-LL less the method over the same pictures and noise levels, mean of trainings, 95 %."
 
 
-def _row(contestant: Contestant, ours: Contestant, camera: str, kind: int, bench: LearnedBench) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": contestant.name}
-    for sigma in SIGMAS:
-        runs = contestant.values(camera, sigma, kind)
-        row[f"sigma {sigma:g}"] = f"{np.mean(runs):.2f}" + (f" ± {spread(runs):.2f}" if len(runs) > 1 else "")
-    both = [_everywhere(c, camera, kind) for c in (ours, contestant)]
-    row["DeepISP-LL less it"] = "" if contestant is ours else beside(*both, seed=bench.seed)
-    return row
+def _row(method: Entry, ours: Entry, which: tuple[str, str], seed: int) -> dict[str, Any]:
+    titles = {_measure(*which, sigma): (f"sigma {sigma:g}", 2) for sigma in SIGMAS}
+    return {**method.row(titles), "DeepISP-LL less it": ours.less(method, _measure(*which), seed=seed)}
 
 
-def _everywhere(contestant: Contestant, camera: str, kind: int) -> list[float]:
-    """One number a picture: the mean over noise levels and trainings."""
-    return over_seeds([over_seeds(contestant.values(camera, sigma, kind)) for sigma in SIGMAS])
-
-
-def _claim(found: Sequence[Contestant], ours: Contestant, camera: str) -> Claim:
-    mean = {c.name: float(np.mean(_everywhere(c, camera, 0))) for c in found}
+def _claim(found: Sequence[Entry], ours: Entry, camera: str) -> Claim:
+    mean = {e.name: e.mean(_measure("linear", camera)) for e in found}
     rivals = {n: v for n, v in mean.items() if n != OURS and n not in RIVALS}
     best = max(rivals, key=lambda n: rivals[n])
     return Claim(
@@ -292,7 +262,3 @@ def _claim(found: Sequence[Contestant], ours: Contestant, camera: str) -> Claim:
         f"{mean[OURS]:.2f} dB, {best} {rivals[best]:.2f} dB",
         mean[OURS] > rivals[best],
     )
-
-
-def _flat(scores: Scores) -> dict[str, list[list[float]]]:
-    return {f"{camera}, sigma {s:g}": [[round(x, 3) for x in p] for p in v] for (camera, s), v in scores.items()}

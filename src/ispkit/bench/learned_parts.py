@@ -17,6 +17,7 @@ from ispkit.data.project_pictures import project_pictures
 from ispkit.data.tuning_sets import read_pictures
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.weights import load_learned
+from ispkit.isp.pipeline import ISP
 from ispkit.metrics.intervals import mean_interval
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import Sensor
@@ -197,6 +198,56 @@ def _recipe(entrant: Entrant, bench: LearnedBench, seed: int) -> dict[str, Any]:
         "w_init": entrant.w_init,
         "save_every": 200,
     }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in a table, with what each of its trainings scored on each picture."""
+
+    name: str
+    scores: Mapping[str, list[list[float]]]
+    """measure -> one list of pictures a training; a single one for what is not trained"""
+    runs: tuple[Run, ...] = ()
+
+    def mean(self, measure: str) -> float:
+        """Over pictures and trainings."""
+        return float(np.mean(self.scores[measure]))
+
+    def row(self, titles: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+        """The method and its means; `titles` say what a measure is called, and its digits."""
+        row: dict[str, Any] = {"method": self.name}
+        for measure, (title, digits) in titles.items():
+            runs = self.scores[measure]
+            row[title] = f"{self.mean(measure):.{digits}f}"
+            row[title] += f" ± {spread(runs):.{digits}f}" if len(runs) > 1 else ""
+        return row
+
+    def less(self, other: Entry, measure: str, *, seed: int) -> str:
+        """This method less another one, paired by picture; empty for itself."""
+        if other is self:
+            return ""
+        mine, theirs = (over_seeds(e.scores[measure]) for e in (self, other))
+        return beside(mine, theirs, seed=seed)
+
+
+def entry(name: str, isps: Sequence[ISP], score: Callable[[ISP], Mapping[str, list[float]]]) -> Entry:
+    """The scores of each training of a method, by measure."""
+    found = [score(isp) for isp in isps]
+    return Entry(name, {measure: [f[measure] for f in found] for measure in found[0]})
+
+
+def steps_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Parameters and steps of what was trained."""
+    return [
+        {"network": e.name, "parameters": e.runs[0].parameters, "steps": " / ".join(str(r.steps) for r in e.runs)}
+        for e in entries
+        if e.runs
+    ]
+
+
+def training_s(entries: Sequence[Entry]) -> float:
+    """Processor seconds of all trainings."""
+    return sum(r.seconds for e in entries for r in e.runs)
 
 
 def beside(mine: Sequence[float], other: Sequence[float], *, seed: int) -> str:

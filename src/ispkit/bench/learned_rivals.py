@@ -69,11 +69,6 @@ class LibRawAuto:
         return self._isp(frame, {"exposure.bright": bright, **(values or {})})
 
 
-def libraw_auto() -> ISP:
-    """`LibRawAuto`."""
-    return LibRawAuto()
-
-
 @torch.no_grad()
 def fitted_l3(data: SampleSet) -> LearnedISP:
     """L3's tables, solved on windows of the training set."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,18 +17,19 @@ from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import (
     CAMERAS,
     Entrant,
+    Entry,
     LearnedBench,
     Pictures,
-    Run,
     School,
     Stint,
     Watch,
-    beside,
-    over_seeds,
+    entry,
     sensor_of,
-    spread,
+    steps_of,
+    training_s,
 )
 from ispkit.bench.learned_rivals import Turned
+from ispkit.core.errors import FileError
 from ispkit.core.frame import Frame
 from ispkit.data.pairs import PairSettings, RawPairs
 from ispkit.data.pairs_files import PairFiles
@@ -72,19 +72,10 @@ class MimicBench(LearnedBench):
     renders: int = 200
     """for tuning each pipeline"""
 
-
-@dataclass(frozen=True)
-class Contestant:
-    """A method with the scores of each unseen RAW file; one list a training."""
-
-    name: str
-    scores: list[list[tuple[float, float, float]]]
-    """PSNR in dB, SSIM, S-CIELAB against the teacher's picture"""
-    runs: tuple[Run, ...] = ()
-
-    def values(self, measure: int) -> list[list[float]]:
-        """One list of pictures a training."""
-        return [[s[measure] for s in scores] for scores in self.scores]
+    @property
+    def name(self) -> str:
+        """Of the teacher, for files and folders."""
+        return Path(self.teacher).stem.replace(":", "-")
 
 
 def run_mimic(out: Path, bench: MimicBench, *, command: str, watch: Watch | None = None) -> Experiment:
@@ -94,17 +85,15 @@ def run_mimic(out: Path, bench: MimicBench, *, command: str, watch: Watch | None
     known = _rendered(out, "known", learned, bench.pairs, bench)
     unseen = _rendered(out, "unseen", tested, bench.unseen, bench)
     shots = [(load(pair.raws[0]), _picture(pair)) for pair in unseen]
-    found = [_contestant(name, [isp], shots) for name, isp in _turned(out, known, bench).items()]
-    room = out / bench.teacher
-    school = School(room, bench, _sets(known, unseen, bench), watch)
+    found = [entry(name, [isp], partial(_scores, shots)) for name, isp in _turned(out, known, bench).items()]
+    school = School(out / bench.name, bench, _sets(known, unseen, bench), watch)
     for entrant in STUDENTS:
         runs = school.train_all(entrant)
-        made = _contestant(entrant.name, [r.isp for r in runs], shots)
-        found.append(Contestant(entrant.name, made.scores, tuple(runs)))
-    name = f"mimic_{bench.teacher}"
+        found.append(replace(entry(entrant.name, [r.isp for r in runs], partial(_scores, shots)), runs=tuple(runs)))
+    name = f"mimic_{bench.name}"
     lines = {f"{c.name}, seed {bench.seed + k}": r.curve for c in found for k, r in enumerate(c.runs)}
     draw_curves(out / f"{name}.png", lines, labels=("processor time, s", "PSNR of unseen pictures, dB"))
-    seconds = max(sum(r.seconds for c in found for r in c.runs), time.monotonic() - began)
+    seconds = max(training_s(found), time.monotonic() - began)
     return _experiment(found, bench, name, (command, seconds))
 
 
@@ -112,17 +101,17 @@ def _rendered(out: Path, side: str, pictures: Pictures, count: int, bench: Mimic
     """RAW files, written once, with the teacher's pictures, rendered once."""
     raws = out / "raws" / side
     raws.mkdir(parents=True, exist_ok=True)
+    fitting = {n: p for n, p in pictures.items() if min(p.shape[-2:]) >= bench.window}
     settings = SyntheticSettings(
         patch=(bench.window, bench.window), sensor=sensor_of("trained on"), colors="sensor", gain=_GAIN, turn=False,
-        windows=-(-count // len(pictures)),
+        windows=-(-count // max(1, len(fitting))),
     )  # fmt: skip
-    fitting = {n: p for n, p in pictures.items() if min(p.shape[-2:]) >= bench.window}
     pairs = SyntheticPairs(fitting, settings, seed=bench.seed + (side == "unseen"))
     for index in range(count):
         path = raws / f"{index:04d}.dng"
         if not path.is_file():
             write_dng(path, pairs[index].frame)
-    return mimic_pairs(raw_files(raws)[:count], bench.teacher, out / "targets" / bench.teacher)
+    return mimic_pairs(raw_files(raws)[:count], bench.teacher, out / "targets" / bench.name)
 
 
 def _sets(known: Sequence[PairFiles], unseen: Sequence[PairFiles], bench: MimicBench) -> Sets:
@@ -135,7 +124,7 @@ def _sets(known: Sequence[PairFiles], unseen: Sequence[PairFiles], bench: MimicB
 def _picture(pair: PairFiles) -> Tensor:
     """(1, 3, H, W) what the teacher made."""
     if pair.picture is None:
-        raise ValueError(f"{pair.name} has no picture")
+        raise FileError(f"{pair.raws[0]}: the teacher made no picture of it")
     return torch.from_numpy(read_picture(pair.picture).pixels).permute(2, 0, 1)[None].contiguous()
 
 
@@ -147,29 +136,31 @@ def _turned(out: Path, known: Sequence[PairFiles], bench: MimicBench) -> dict[st
     results = {}
     for name in _PIPELINES:
         plan = Plan(method="auto", budget=bench.renders, seed=bench.seed, noisy=False)
-        folder = out / bench.teacher / f"pipeline-{name}"
+        folder = out / bench.name / f"pipeline-{name}"
         results[name] = tune(PictureProblem(preset(name), scenes, REFERENCE["psnr"]), folder, plan)
     best = min(results, key=lambda n: results[n].best.scores["psnr"])
     return found | {f"{best}, tuned": Turned(preset(best), results[best].best.values)}
 
 
-def _contestant(name: str, isps: Sequence[ISP], shots: Sequence[tuple[Frame, Tensor]]) -> Contestant:
-    return Contestant(name, [[_score(isp, frame, target) for frame, target in shots] for isp in isps])
-
-
 @torch.no_grad()
-def _score(isp: ISP, frame: Frame, target: Tensor) -> tuple[float, float, float]:
-    made = isp(frame).data.clamp(0, 1)
-    fidelity, structure, color = (float(f(made, target, data_range=1.0)) for f in (psnr, ssim, scielab))
-    return fidelity, structure, color
+def _scores(shots: Sequence[tuple[Frame, Tensor]], isp: ISP) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in _MEASURES}
+    for frame, target in shots:
+        made = isp(frame).data.clamp(0, 1)
+        for name, measure in _MEASURES.items():
+            found[name].append(float(measure(made, target, data_range=1.0)))
+    return found
 
 
-def _experiment(found: Sequence[Contestant], bench: MimicBench, name: str, run: tuple[str, float]) -> Experiment:
-    mean = {c.name: float(np.mean(c.values(0))) for c in found}
-    student = max((c.name for c in found if c.runs), key=lambda n: mean[n])
-    turned = max((c.name for c in found if not c.runs), key=lambda n: mean[n])
-    ours = next(c for c in found if c.name == student)
-    rows = [_row(c, ours, bench) for c in found]
+_MEASURES: Mapping[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "scielab": scielab}
+_TITLES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 4), "scielab": ("S-CIELAB", 3)}
+
+
+def _experiment(found: Sequence[Entry], bench: MimicBench, name: str, run: tuple[str, float]) -> Experiment:
+    student = max((e for e in found if e.runs), key=lambda e: e.mean("psnr"))
+    turned = max((e for e in found if not e.runs), key=lambda e: e.mean("psnr"))
+    versus = "the best network's PSNR less it"
+    rows = [{**e.row(_TITLES), versus: student.less(e, "psnr", seed=bench.seed)} for e in found]
     return Experiment(
         name=name,
         title=f"Learning to be another ISP: {bench.teacher}",
@@ -180,25 +171,17 @@ def _experiment(found: Sequence[Contestant], bench: MimicBench, name: str, run: 
         seed=bench.seed,
         budget=f"{bench.budget}; {bench.renders} renders of 16 RAW files for each pipeline",
         seconds=run[1],
-        tables=[Table(f"{bench.unseen} unseen RAW files against the pictures of {bench.teacher}", rows)],
+        tables=[
+            Table(f"{bench.unseen} unseen RAW files against the pictures of {bench.teacher}", rows),
+            Table("Sizes and steps", steps_of(found)),
+        ],
         claims=[
             Claim(
                 "the network is nearer than the best pipeline",
-                f"{student} {mean[student]:.2f} dB, {turned} {mean[turned]:.2f} dB",
-                mean[student] > mean[turned],
+                f"{student.name} {student.mean('psnr'):.2f} dB, {turned.name} {turned.mean('psnr'):.2f} dB",
+                student.mean("psnr") > turned.mean("psnr"),
             )
         ],
         notes=(f"![PSNR of unseen pictures while learning]({name}.png)",),
-        details={"scores": {c.name: c.scores for c in found}},
+        details={"scores": {e.name: e.scores for e in found}},
     )
-
-
-def _row(contestant: Contestant, ours: Contestant, bench: MimicBench) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": contestant.name}
-    for measure, (title, digits) in enumerate((("PSNR, dB", 2), ("SSIM", 4), ("S-CIELAB", 3))):
-        runs = contestant.values(measure)
-        row[title] = f"{np.mean(runs):.{digits}f}" + (f" ± {spread(runs):.{digits}f}" if len(runs) > 1 else "")
-    both = [over_seeds(c.values(0)) for c in (ours, contestant)]
-    row["the best network's PSNR less it"] = "" if contestant is ours else beside(*both, seed=bench.seed)
-    row["parameters"] = contestant.runs[0].parameters if contestant.runs else ""
-    return row
