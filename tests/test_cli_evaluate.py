@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from ispkit.cli import main
+from ispkit.cli.evaluate import _table
 from ispkit.cli.evaluate import evaluate as command
 from ispkit.core.errors import ParamError
 from ispkit.data.demo import write_demo_raws
-from ispkit.io.pictures import read_picture
+from ispkit.io.dng_writer import write_dng
+from ispkit.io.load import load
+from ispkit.io.pictures import read_picture, write_picture
 from ispkit.isp.learned.catalog import build
+from ispkit.isp.learned.part import Part
 from ispkit.isp.learned.weights import Card, save_learned
+from ispkit.isp.recipe import preset
 from ispkit.ops.luma import luminance
 from ispkit.ops.stretch import stretch_luminance
+from ispkit.report.evaluate import Judging, difference_rows, mean_rows, summary
 
 pytest.importorskip("safetensors")
 
@@ -76,12 +85,62 @@ def test_a_second_run_renders_nothing_again(cli, evaluate, place, tmp_path, monk
         evaluate(*args, "-o", tmp_path, "--stretch")
 
 
+def test_a_folder_as_a_camera_writes_it(evaluate, place, tmp_path):
+    """Capitals, folders within, a turned shot, a picture a few px smaller; what makes no pair is told and counted."""
+    shots = tmp_path / "DCIM" / "100CANON"
+    shots.mkdir(parents=True)
+    sources = sorted((place / "raws").glob("*.dng"))
+    for i, source in enumerate(sources):
+        frame = load(source)
+        turned = frame.with_data(frame.data, orientation=(6 if i == 0 else 1,))
+        write_dng(shots / f"IMG_{i}.DNG", turned)
+        picture = preset("neutral")(frame).data[0].permute(1, 2, 0).clamp(0, 1)[3:-3, 3:-3]
+        shown = picture.transpose(0, 1).flip(1) if i == 0 else picture
+        write_picture(shots / f"IMG_{i}.JPG", shown.contiguous().numpy())
+    (shots / "ALONE.DNG").write_bytes(sources[0].read_bytes())
+    (shots / "IMG_2.DNG").write_bytes(sources[2].read_bytes()[:3000])
+    args = ["-i", "neutral", "-d", tmp_path / "DCIM", "--metrics", "psnr", "-o", tmp_path / "out"]
+    code, out, err = evaluate(*args)
+    assert code == 0, err
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["pictures"] == ["100CANON/IMG_0", "100CANON/IMG_1"]
+    assert min(result["isps"]["neutral"]["values"]["psnr"]) > 30
+    assert list(result["skipped"]) == ["100CANON/IMG_2"]
+    assert "2 pictures, 1 left out" in out
+    strip = read_picture(tmp_path / "out" / "pictures" / "100CANON" / "IMG_1.png").pixels
+    assert strip.shape == (90, 2 * 138, 3)
+    code, _, err = evaluate(*args, "--crop", "60,48", "--no-pictures")
+    assert code == 0, err
+    code, _, err = evaluate(*args, "--crop", "200,48")
+    assert code == 2
+    assert "200 px wide and 48 high" in err.splitlines()[-1]
+    assert "138 px wide and 90 high" in err.splitlines()[-1]
+
+
+def test_a_table_of_four_metrics_fits_80_columns(capsys):
+    rng = np.random.default_rng(0)
+    labels = ("camera-like", "deepisp-0001")
+    rows = {label: [dict(zip("abcd", v, strict=True)) for v in rng.normal(0, 9, (6, 4))] for label in labels}
+    judging = Judging(("psnr", "ssim", "scielab", "de00"))
+    named = {k: [dict(zip(judging.metrics, r.values(), strict=True)) for r in v] for k, v in rows.items()}
+    result = summary(named, [str(i) for i in range(6)], judging)
+    for rows, most in ((mean_rows(result), 2), (difference_rows(result), 1)):
+        console = Console(width=80, file=io.StringIO())
+        console.print(_table(rows))
+        lines = console.file.getvalue().splitlines()
+        assert sum("±" in line for line in lines) == most
+        assert all(line.count("±") in (0, 4) for line in lines)
+    one = summary({k: v[:1] for k, v in named.items()}, ["0"], judging)
+    assert "*" not in str(difference_rows(one))  # one picture tells nothing of chance
+
+
 def test_wrong_requests_are_one_line(cli, evaluate, place, tmp_path):
     for args, message in (
         (["--metrics", "pnsr"], "did you mean 'psnr'"),
         (["--metrics", "niqe"], "not for pairs"),
         (["--page"], "--page compares two ISPs"),
         (["--crop", "4x4"], "is not W,H"),
+        (["--crop", "33,32"], "is not W,H in even"),
     ):
         code, _, err = evaluate("-i", "neutral", "-d", place / "raws", "-o", tmp_path, *args)
         assert (code, err.count("\n")) == (2, 1)
@@ -125,6 +184,17 @@ def test_render_by_weights_crops_shrinks_and_shows_its_parts(cli, place, tmp_pat
     whole, part = (read_picture(tmp_path / name).pixels for name in ("a.png", "b.png"))
     assert abs(whole[10:50, 20:80] - part).max() <= 1.01 / 255
     assert (tmp_path / "parts" / "00_isp.png").is_file()
+
+
+def test_parts_are_shown_of_the_one_rendering(cli, place, tmp_path, monkeypatch):
+    ran = []
+    part = Part.forward
+    monkeypatch.setattr(Part, "forward", lambda self, *args: ran.append(1) or part(self, *args))
+    raw, net = place / "raws" / "studio_daylight_iso100.dng", place / "net.safetensors"
+    assert cli("render", raw, "-o", tmp_path / "a.png", "--isp", net, "--stages", tmp_path / "parts")[0] == 0
+    assert len(ran) == 1
+    shown, made = (read_picture(p).pixels for p in (tmp_path / "parts" / "00_isp.png", tmp_path / "a.png"))
+    assert (shown == made).all()
 
 
 def test_options_without_sense_for_a_net_are_refused(cli, place, tmp_path):

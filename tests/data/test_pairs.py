@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.core.frame import UPRIGHT, Domain
@@ -254,9 +256,7 @@ def test_pictures_and_restored_in_folders_of_their_own_and_lists(tmp_path, caplo
     options = {"pictures": tmp_path / "shown", "restored": tmp_path / "clean"}
     pairs = open_pairs("folder", tmp_path / "raw", split="val", options=options)
     assert [p.name for p in pairs.files] == ["2"]
-    assert [r.getMessage() for r in caplog.records] == [
-        "1 files are left out, without a picture of the same name: alone"
-    ]
+    assert [r.getMessage() for r in caplog.records] == ["1 file is left out, without a picture of the same name: alone"]
     sample = pairs[0]
     assert torch.allclose(sample.restored, clean[2].restored, atol=1e-3)
     assert torch.allclose(sample.target, clean[2].target, atol=0.003)
@@ -335,7 +335,7 @@ def test_bad_pairs_are_reported_skipped_and_counted(tmp_path, caplog):
     assert [pairs[i].names[0] for i in range(len(pairs))] == names
     assert len(caplog.records) == 3
     broken = RawPairs([files[2], files[5]], PairSettings(crop=(64, 64)))
-    with pytest.raises(FileError, match=r"none of 2 pairs can be read.*2\.dng"):
+    with pytest.raises(FileError, match=r"none of 2 pairs gives a window.*2\.dng"):
         broken[0]
     with pytest.raises(FileError, match="none of 1 pairs is usable"):
         report.usable([files[2]])
@@ -375,3 +375,60 @@ def test_unknown_names_and_empty_folders_are_told(tmp_path, side_by_side):
         Reading(finish="autoo")
     with pytest.raises(IndexError):
         open_pairs("folder", side_by_side)[99]
+
+
+@pytest.fixture(scope="module")
+def of_many_sizes(tmp_path_factory) -> list[PairFiles]:
+    """Two pairs of exactly 64x64, a smaller one, a damaged one and two large ones."""
+    room = tmp_path_factory.mktemp("sizes")
+    made = {cfa: shots(1, cfa=cfa)[0] for cfa in ("RGGB", "GRBG")}
+    for i, side in enumerate((256, 64, 62, 64, 128, 256)):
+        sample = made["GRBG" if i == 3 else "RGGB"]
+        put_raw(room / f"{i}.dng", sample.frame.crop(0, 0, min(side, SIZE[0]), side))
+        put_picture(room / f"{i}.png", sample.target[..., : min(side, SIZE[0]), :side])
+    (room / "4.dng").write_bytes((room / "4.dng").read_bytes()[:3000])
+    return pair_files("folder", room, split=None)
+
+
+def same(a: Sample, b: Sample) -> bool:
+    return a.names == b.names and torch.equal(a.frame.data, b.frame.data) and torch.equal(a.target, b.target)
+
+
+def test_items_are_the_same_whatever_was_read_before(of_many_sizes):
+    """Pairs of a window's size, smaller and damaged ones among larger: fresh, resumed and in any order."""
+    how = PairSettings(crop=(64, 64), turn=True, windows=2)
+    whole = RawPairs(of_many_sizes, how, seed=4)
+    items = {}
+    for epoch in range(6):
+        whole.set_epoch(epoch)
+        items |= {(epoch, i): whole[i] for i in range(len(whole))}
+    # 3 reads GRBG: of its own size it holds no window of RGGB unless it is mirrored
+    assert [items[0, 2 * i].names[0] for i in range(6)] == ["0", "1", "3", "3", "5", "5"]
+    assert set(whole.bad) == {"2", "4"}
+    for epoch in range(6):
+        fresh = RawPairs(of_many_sizes, how, seed=4)
+        fresh.set_epoch(epoch)
+        for i in reversed(range(len(fresh))):
+            assert same(fresh[i], items[epoch, i]), (epoch, i)
+    own = {tuple(items[e, i].target[0, :, 0, -1].tolist()) for e in range(6) for i in (2, 3)}
+    assert len(own) == 2  # of the eight turns two fit: as it is and transposed
+    assert all(items[e, i].frame.meta.cfa == "RGGB" and fits(items[e, i], 18.0) for e in range(6) for i in (2, 6))
+
+
+def test_a_pair_that_shares_the_name_of_a_bad_one_is_read(of_many_sizes):
+    good, damaged = of_many_sizes[0], of_many_sizes[4]
+    pairs = RawPairs([damaged, PairFiles(damaged.name, good.raws, good.picture)], PairSettings(crop=(64, 64)))
+    assert pairs[0].names == (damaged.name,)
+    assert pairs[1].target.equal(pairs[0].target)
+
+
+@pytest.mark.slow
+def test_worker_processes_read_the_same_items(of_many_sizes):
+    how = PairSettings(crop=(64, 64), turn=True, windows=2)
+    alone = RawPairs(of_many_sizes, how, seed=4)
+    alone.set_epoch(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process that has threads
+        loader = DataLoader(alone, batch_size=1, num_workers=2, collate_fn=Sample.cat)
+        read = list(loader)
+    assert all(same(sample, alone[i]) for i, sample in enumerate(read))

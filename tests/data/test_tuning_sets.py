@@ -11,6 +11,7 @@ from ispkit.core.errors import FileError, ParamError, ShapeError
 from ispkit.core.frame import Domain
 from ispkit.data.project_pictures import KINDS, project_pictures
 from ispkit.data.tuning_sets import (
+    FolderScenes,
     Shooting,
     chart_scenes,
     from_folder,
@@ -112,8 +113,9 @@ def test_a_split_keeps_a_picture_on_one_side(pictures):
 def test_raw_files_find_their_targets(tmp_path, pictures):
     scene = from_pictures(dict(list(pictures.items())[:1]), SENSOR)[0]
     write_dng(tmp_path / "shot.dng", scene.frame)
-    with pytest.raises(FileError, match=r"no target shot\.png"):
+    with pytest.raises(FileError, match="pictures of the same names"):
         from_folder(tmp_path)
+    (tmp_path / "shot.dng").rename(tmp_path / "shot.DNG")
     write_picture(tmp_path / "shot.png", scene.target[0].permute(1, 2, 0).numpy())
     read = from_folder(tmp_path)[0]
     assert read.name == "shot"
@@ -126,6 +128,10 @@ def test_raw_files_find_their_targets(tmp_path, pictures):
     write_picture(tmp_path / "shot.png", np.zeros((8, 8, 3), np.float32))
     with pytest.raises(ShapeError, match="8x8"):
         from_folder(tmp_path)
+    scenes = FolderScenes(tmp_path)
+    with pytest.raises(FileError, match="none of 1 pairs"):
+        list(scenes)
+    assert set(scenes.bad) == {"shot"}
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -133,7 +139,7 @@ def test_what_is_missing_is_said(tmp_path):
         read_pictures(tmp_path / "none")
     with pytest.raises(FileError, match="no PNG"):
         read_pictures(tmp_path)
-    with pytest.raises(FileError, match="no RAW file"):
+    with pytest.raises(FileError, match="expected RAW files"):
         from_folder(tmp_path)
     with pytest.raises(ShapeError, match="even"):
         Shooting(crop=(33, 32))

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import nn
 
 from conftest import make_frame
@@ -21,6 +23,7 @@ from ispkit.isp.learned.weights import Card, load_learned, save_learned
 from ispkit.nets.picture_net import PictureNet
 from ispkit.ops.encode import srgb_encode
 
+TINY = {part: {"channels": [2] * 5} for part in ("restore", "enhance")}
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 
 
@@ -102,8 +105,27 @@ def test_enhance_input_as_in_the_paper_and_as_released():
     x = torch.tensor([-0.2, 0.0, 0.25, 1.5]).reshape(1, 1, 1, 4).expand(1, 3, 1, 4)
     paper, released = PictureAdapter(curve="srgb"), PictureAdapter(curve="power", space="xyz")
     torch.testing.assert_close(paper.enter(x)[0, 0, 0], torch.tensor([0.0, 0.0, 0.53710, 1.0]), atol=1e-4, rtol=0)
-    want = to_xyz(x).clamp(1e-4, 1) ** (1 / 2.2)
-    torch.testing.assert_close(released.enter(x), want)
+    light = np.maximum([-0.2, 0.0, 0.25, 1.5], 0)  # no upper end: Z of white is 1.089
+    for channel, of_white in enumerate((0.9504559, 1.0, 1.0890578)):
+        want = torch.tensor(np.maximum(light * of_white, 1e-4) ** (1 / 2.2), dtype=torch.float32)
+        torch.testing.assert_close(released.enter(x)[0, channel, 0], want, atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_parts_of_catalog_isps_read_and_mean():
+    """Numbers that go in and come out: XYZ -> linear RGB, the curve before Enhance-Net, none for DeepISP-LL."""
+    gray, white = torch.full((1, 3, 2, 2), 0.25), torch.tensor([0.9504559, 1.0, 1.0890578]).reshape(1, 3, 1, 1)
+    for preset, first in (("paper", 0.537099), ("released", (0.25 * 0.9504559) ** (1 / 2.2))):
+        restore, enhance = catalog.build("cameranet", preset=preset, **TINY).named_parts.values()
+        torch.testing.assert_close(restore.adapter.leave(white), torch.ones(1, 3, 1, 1), atol=1e-4, rtol=0)
+        green = restore.adapter.leave(torch.tensor([0.3575761, 0.7151522, 0.1191920]).reshape(1, 3, 1, 1))
+        torch.testing.assert_close(green.flatten(), torch.tensor([0.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+        assert float(enhance.adapter.enter(gray)[0, 0, 0, 0]) == pytest.approx(first, abs=1e-4)
+        assert torch.equal(enhance.adapter.leave(gray), gray)
+    low, full = (catalog.build(n, preset="small").named_parts["isp"].adapter for n in ("deepisp-ll", "deepisp"))
+    assert float(low.enter(gray)[0, 0, 0, 0]) == pytest.approx(-0.25)
+    assert float(full.enter(gray)[0, 0, 0, 0]) == pytest.approx(0.537099 - 0.5, abs=1e-5)
+    assert torch.equal(low.leave(gray), gray + 0.5)
+    assert (low.writes, full.writes) == (Domain.LINEAR_RGB, Domain.DISPLAY_RGB)
 
 
 def test_noise_map_and_exposure_follow_the_facts():
@@ -285,7 +307,25 @@ def test_a_wrong_file_is_one_clear_line(tmp_path, stand_in):
         load_learned(tmp_path / "c")
 
 
+@pytest.mark.parametrize("name", catalog.names())
+def test_options_are_told_as_they_are_taken(name):
+    told = catalog.options_of(name)
+    assert "small" in told["preset"].split("|")
+    for option, text in told.items():
+        first, _, field = option.partition(".")
+        value = {field: yaml.safe_load(text)} if field else yaml.safe_load(text.split("|")[0])
+        wrong = {first: {field: object()} if field else object()}
+        with pytest.raises(ParamError, match=f"^{name}: .*{field or first}="):
+            catalog.build(name, preset="small", **wrong) if first != "preset" else catalog.build(name, **wrong)
+        if text.isdecimal() and int(text) < 8:
+            catalog.build(name, **{"preset": "small", first: value})
+
+
 def test_misspelt_names_are_told():
+    with pytest.raises(ParamError, match=r"^deepisp: width=7.5 should be a whole number"):
+        catalog.build("deepisp", width=7.5)
+    with pytest.raises(ParamError, match=r"^deepisp: no option 'exposur'; did you mean 'exposure'"):
+        catalog.build("deepisp", exposur="none")
     with pytest.raises(ParamError, match="no learned ISP"):
         catalog.build("camranet")
     with pytest.raises(ParamError, match="exposure='auto'"):

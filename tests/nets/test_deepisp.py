@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ispkit.core.errors import ShapeError
+from ispkit.core.errors import ParamError, ShapeError
 from ispkit.nets.deepisp import LOW_PRESETS, MONOMIALS, PRESETS, DeepISP, apply_quadratic, fit_affine
 
 
@@ -100,3 +101,35 @@ def test_a_picture_without_a_feature_is_named():
     assert net.pool(torch.rand(1, 3, 84, 149)).shape[-2:] == (0, 0)
     with pytest.raises(ShapeError, match="too small"):
         net(torch.rand(1, 3, 84, 149))
+
+
+def test_the_released_net_layer_by_layer():
+    """As the authors' `models.denoising_and_coloring`: 16 convolutions, 15 changes, the 16th is for W alone."""
+    torch.manual_seed(0)
+    net = DeepISP(PRESETS["released"]).double()
+    torch.nn.init.normal_(net.say.weight, std=0.1)
+    x = torch.rand(2, 3, 90, 100, dtype=torch.float64) - 0.5
+    state = {name: value.detach() for name, value in net.state_dict().items()}
+
+    def conv(name, picture, stride=1):
+        return F.conv2d(picture, state[f"{name}.weight"], state[f"{name}.bias"], stride)
+
+    picture, features = x, x[:, :0]
+    for i in range(16):
+        out = conv(f"low.{i}", F.pad(torch.cat([picture, features], 1), (1, 1, 1, 1), mode="reflect"))
+        if i < 15:
+            picture, features = picture + 0.1 * out[:, :3].tanh(), out[:, 3:].clamp(min=0)
+    for i in range(3):
+        out = F.max_pool2d(conv(f"high.{i}", out, 2).clamp(min=0), 2)
+    said = out.mean((2, 3)) @ state["say.weight"].mT + state["say.bias"]
+    w = said.reshape(2, 3, 10) + state["initial"]
+    r, g, b = picture.unbind(1)
+    monomials = torch.stack([r, g, b, r * r, r * g, r * b, g * g, g * b, b * b, torch.ones_like(r)], 1)
+    with torch.no_grad():
+        assert torch.allclose(net(x), torch.einsum("bij,bjhw->bihw", w, monomials), atol=1e-10)
+        moved = DeepISP(PRESETS["released"]).double()
+        moved.load_state_dict(state)
+        moved.low[-1].bias[:3] += 1
+        assert not torch.allclose(moved.transform(x), net.transform(x), atol=1e-6)  # the 16th's first three count there
+    with pytest.raises(ParamError, match="low_only"):
+        replace(LOW_PRESETS["small"], raw_features=True)

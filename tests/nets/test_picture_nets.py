@@ -189,6 +189,19 @@ def test_unknown_presets_and_fields_are_named():
     with pytest.raises(ParamError, match="did you mean 'width'"):
         chosen(deepisp.PRESETS, "small", widht=8)
     assert chosen(deepisp.PRESETS, "small", width=8).depth == deepisp.PRESETS["small"].depth
+    for field, value, law in (
+        ("width", 7.5, "width=7.5 should be a whole number"),
+        ("width", "8", "width='8' should be a whole number"),
+        ("width", True, "a whole number"),
+        ("skips", "yes", "skips='yes' should be true or false"),
+        ("high_edge", "zero", "did you mean 'zeros'"),
+    ):
+        with pytest.raises(ParamError, match=law):
+            chosen(deepisp.PRESETS, "small", **{field: value})
+    for value, law in (((3, 4), "a list of 3"), (5, "a list of 3"), ((1, 2, "x"), r"convs\[2\]='x'")):
+        with pytest.raises(ParamError, match=law):
+            chosen(deepcamera.PRESETS, "paper", convs=value)
+    assert chosen(l3.PRESETS, "paper", levels=8.0, texture=1).levels == 8
 
 
 @pytest.mark.parametrize(

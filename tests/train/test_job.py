@@ -13,7 +13,11 @@ from stand_ins import Pictures, equal, one_batch_losses
 
 from conftest import make_frame
 from ispkit.core.errors import FileError, ParamError, RecipeError
-from ispkit.core.frame import Domain
+from ispkit.core.frame import Domain, Frame
+from ispkit.core.meta import CameraMeta
+from ispkit.data.pairs import PairSettings, open_pairs
+from ispkit.data.project_pictures import project_pictures
+from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.load import load
 from ispkit.io.pictures import write_picture
@@ -22,6 +26,7 @@ from ispkit.isp.learned.catalog import build
 from ispkit.isp.learned.weights import Card, load_learned, save_learned
 from ispkit.nets.deepisp import fit_affine
 from ispkit.train.job import device_of, run_job
+from ispkit.train.journal import Hooks
 from ispkit.train.learner import Learner
 from ispkit.train.mimic import mimic_pairs, raw_files
 from ispkit.train.prepare import build_isp, fit_transform
@@ -117,6 +122,44 @@ def test_w_init_is_the_average_of_affine_maps():
         fit_transform(build_isp(other), other, data)
 
 
+def w_init_recipe(**more):
+    phase = {"name": "isp", "parts": "isp", "loss": "deepisp", "steps": 1, "optimizer": {"learning_rate": 1e-12}}
+    isp = {"name": "deepisp", "preset": "small"}
+    return to_recipe({"version": 1, "isp": isp, "data": "pairs", "phases": [phase], "w_init": "mean", **more})
+
+
+def test_w_init_looks_at_one_window_of_each_picture(photos, monkeypatch):
+    seen = []
+
+    def fitted(part, data, index):
+        seen.extend(data[index].names)
+        return torch.zeros(1, 3, 4)
+
+    monkeypatch.setattr("ispkit.train.prepare._fit", fitted)
+    isp = build("deepisp", preset="small")
+    windows = open_pairs("folder", photos, split=None, settings=PairSettings(crop=(32, 32), windows=5))
+    fit_transform(isp, w_init_recipe(w_init_pictures=3), windows)
+    assert seen == ["shot0", "shot1", "shot2"]
+    seen.clear()
+    pictures = {name: torch.rand(1, 3, 48, 48) for name in "abc"}
+    fit_transform(isp, w_init_recipe(), SyntheticPairs(pictures, SyntheticSettings(patch=(32, 32), windows=4)))
+    assert [name[0] for name in seen] == ["a", "b", "c"]
+
+
+def test_weights_to_start_from_keep_their_color_transform(photos, tmp_path):
+    """Before the first step the ISP is the one of the file, though the recipe has a w_init."""
+    pytest.importorskip("safetensors")
+    begun = build("deepisp", preset="small")
+    begun.named_parts["isp"].net.set_initial_transform(torch.arange(12.0).reshape(3, 4) / 12)
+    save_learned(tmp_path / "w.safetensors", begun, Card("deepisp", {"preset": "small"}))
+    recipe = w_init_recipe(start=str(tmp_path / "w.safetensors"))
+    isp, data = build_isp(recipe), Pictures(3, 32)
+    fit_transform(isp, recipe, data)
+    frame = data[0].frame
+    with torch.no_grad():
+        assert torch.equal(isp.eval()(frame).data, begun.eval()(frame).data)
+
+
 def test_mimic_renders_each_picture_once(photos, tmp_path, monkeypatch):
     """Named by content: what is there stays, another ISP's pictures are others."""
     count = []
@@ -181,6 +224,21 @@ def test_check_tells_what_is_wrong_with_the_pairs_and_trains_nothing(command, ph
     code, _, err = command("deepisp-ll", "--data", "project", "--check")
     assert (code, err.count("\n")) == (2, 1)
     assert "nothing to check" in err
+
+
+def test_a_shifted_picture_is_told_before_the_training_begins(tmp_path):
+    settings = SyntheticSettings(patch=(160, 160), turn=False, sigma=(0, 0), colors="srgb")
+    meta = CameraMeta.make("RGGB", (160, 160), white_level=1000)
+    for i, picture in enumerate(project_pictures(2, (160, 160), seed=1).values()):
+        sample = SyntheticPairs({"scene": picture}, settings)[0]
+        write_dng(tmp_path / f"s{i}.dng", Frame((sample.frame.data.clamp(0, 1) * 1000).round(), Domain.RAW, meta))
+        shown = torch.roll(picture, 12 * i, -1)
+        write_picture(tmp_path / f"s{i}.png", sample.frame.with_data(shown, Domain.DISPLAY_RGB))
+    said = []
+    chosen = [f"data.folder={tmp_path}", "data.split=all", "held_out=null", *SMALL[:2], *phases(1)]
+    run_job(load_recipe("deepisp", chosen), tmp_path / "run", hooks=Hooks(warn=said.append))
+    assert [line for line in said if "s1 is" in line]
+    assert not [line for line in said if "s0 is" in line]
 
 
 def test_command_stops_on_request_and_goes_on(command, photos, tmp_path, monkeypatch, ctrl_c):

@@ -181,6 +181,13 @@ def test_nan_ends_it_with_the_last_good_state(tmp_path):
     assert all(bool(torch.isfinite(w).all()) for w in states["weights"].values())
 
 
+def test_nan_before_the_first_checkpoint_asks_for_no_other_folder(tmp_path):
+    recipe = to_recipe(changed(recipe_data(), ["phases.0.steps=40"]))
+    with pytest.raises(DivergedError, match=r"no checkpoint.*optimizer.clip$"):
+        started(tmp_path, recipe, sets=Sets(Pictures(bad_from=0), None)).run()
+    started(tmp_path, to_recipe(changed(recipe_data(), ["phases.0.optimizer.clip=1"])))
+
+
 def test_a_folder_of_another_recipe_is_refused(recipe, tmp_path):
     started(tmp_path, to_recipe(recipe_data(seed=8)))  # nothing was learned, so the folder is free
     with pytest.raises(Killed):
@@ -243,6 +250,54 @@ def test_early_stop_leaves_the_best_weights(tmp_path):
     assert sum(learner.objective.psnr_db(held_out[i]) for i in range(2)) / 2 == pytest.approx(max(scores), abs=1e-4)
 
 
+@pytest.mark.slow
+def test_resuming_keeps_the_best_weights_and_how_long_none_were_better(tmp_path):
+    """Killed between the best evaluation and the end of patience; then the best are older than the checkpoint."""
+    content = recipe_data(save_every=2)
+    settings = {"steps": 400, "evaluate_every": 2, "patience": 3, "optimizer": {"learning_rate": 0.5}}
+    content["phases"] = [{**content["phases"][0], **settings}]
+    recipe = to_recipe(content)
+    whole = started(tmp_path / "whole", recipe)
+    whole.run()
+    scores = [e["psnr_db"] for e in whole.room.events() if "loss" not in e and not e.get("done")]
+    best = 2 * (scores.index(max(scores)) + 1)
+    with pytest.raises(Killed):
+        started(tmp_path / "killed", recipe, hooks=killed_after(best + 4)).run()
+    states = torch.load(checkpoints(tmp_path / "killed/checkpoints")[-1], weights_only=True)["states"]
+    assert any(not torch.equal(value, states["weights"][name]) for name, value in states["best"].items())
+    again = started(tmp_path / "killed", recipe)
+    again.run()
+    assert equal(again.isp, whole.isp)
+    assert [e["psnr_db"] for e in again.room.events() if "loss" not in e and not e.get("done")] == scores
+
+
+@pytest.mark.parametrize("options", [{"clip": 0.05}, {"weight_decay": 0.3}])
+def test_steps_are_those_of_adam_by_hand(recipe, options):
+    """Betas, eps, decay and clip, in the arithmetic of Kingma & Ba 2015 and Loshchilov & Hutter 2019."""
+    given = {"learning_rate": 3e-3, "betas": [0.7, 0.8], "eps": 1e-3, **options}
+    content = recipe_data()
+    content["phases"] = [{**content["phases"][0], "optimizer": given}]
+    learner = Learner(two_parts(dropout=0.0), to_recipe(content).phases[0], ranks=Ranks())
+    by_hand = [w.detach().double().clone() for w in learner.weights]
+    first, second = ([torch.zeros_like(w) for w in by_hand] for _ in range(2))
+    for step in range(1, 4):
+        sample = Pictures()[step]
+        gradients = torch.autograd.grad(learner.objective(sample).sum(), learner.weights)
+        norm = float(torch.cat([g.flatten() for g in gradients]).norm())
+        assert norm > 0.05
+        cut = min(1.0, options.get("clip", torch.inf) / (norm + 1e-6))
+        for i, gradient in enumerate(gradients):
+            g = cut * gradient.double()
+            by_hand[i] *= 1 - 0.5 * 3e-3 * options.get("weight_decay", 0.0)
+            first[i] = 0.7 * first[i] + 0.3 * g
+            second[i] = 0.8 * second[i] + 0.2 * g * g
+            spread = (second[i] / (1 - 0.8**step)).sqrt() + 1e-3
+            by_hand[i] -= 0.5 * 3e-3 * first[i] / (1 - 0.7**step) / spread
+        learner.step([sample], rate=0.5, at=step)
+        for weight, wanted in zip(learner.weights, by_hand, strict=True):
+            assert torch.allclose(weight.detach().double(), wanted, atol=1e-6)
+
+
 def test_the_average_is_what_an_averaged_phase_leaves(recipe):
     phase = recipe.phases[2]
     learner = Learner(two_parts(dropout=0.0), phase, ranks=Ranks())
@@ -293,7 +348,7 @@ def test_the_row_of_batches_has_every_picture_once_an_epoch(batch, accumulate, w
     assert sorted(key for step in range(21) for key in single.keys(step)[0]) == sorted(seen)
 
 
-def test_a_row_begun_later_is_the_same_row_and_workers_change_nothing():
+def test_a_row_begun_later_is_the_same_row():
     data = Pictures(5)
     stream = Stream(data, seed=2, batch=3)
     row = stream.batches()
@@ -302,6 +357,17 @@ def test_a_row_begun_later_is_the_same_row_and_workers_change_nothing():
     assert torch.equal(next(late)[0].frame.data, whole[3].frame.data)
     with pytest.raises(RecipeError, match="batch=3"):
         Stream(data, seed=2, batch=3, share=Share(0, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_reading_ahead_in_two_processes_changes_nothing():
+    stream = Stream(Pictures(5), seed=2, batch=2)
+    alone, ahead = stream.batches(3), stream.batches(3, workers=2)
+    for _ in range(6):  # into the second epoch
+        (a,), (b,) = next(alone), next(ahead)
+        assert a.names == b.names
+        assert torch.equal(a.frame.data, b.frame.data)
 
 
 def test_laws_of_objectives_are_named_before_the_first_step(recipe, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from ispkit.core.errors import FileError, ParamError, ShapeError
@@ -13,7 +14,6 @@ from ispkit.train.losses import (
     DeepIspLoss,
     DeepIspReleasedLoss,
     Restoration,
-    patch_dissimilarity,
 )
 from ispkit.train.perceptual import Perceptual
 
@@ -88,6 +88,42 @@ def test_deepisp_is_lab_and_structure_by_other_hands():
     assert float(DeepIspLoss()(a, b)) == pytest.approx((distance + 1 - inner) / 2, rel=2e-3)
 
 
+def test_deepisp_has_as_many_scales_as_fit():
+    """170 px have room for all five scales: MS-SSIM with scikit-image's windows and the published exponents."""
+    metrics = pytest.importorskip("skimage.metrics")
+    from skimage.color import rgb2lab
+
+    small, noise = pictures(12, batch=1)[0], pictures(170, batch=1)[0]
+    a = nn.functional.interpolate(small, (170, 170), mode="bicubic").clamp(0.05, 0.95)
+    b = (a + 0.1 * (noise - 0.5)).clamp(0, 1)
+    x, y = (rgb2lab(p[0].permute(1, 2, 0).numpy())[..., 0] / 100 for p in (a, b))
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "full": True}
+    exponents, product = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333), 1.0
+    for scale, exponent in enumerate(exponents):
+        if scale:
+            x, y = (halved(p) for p in (x, y))
+        full = metrics.structural_similarity(x, y, **how)[1]
+        means = [ndimage.gaussian_filter(p, 1.5, truncate=3.5) for p in (x, y)]
+        light = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
+        term = full if scale == 4 else full / light
+        product *= term[5:-5, 5:-5].mean() ** (exponent / sum(exponents))
+    assert float(DeepIspLoss(alpha=1.0)(a, b)) == pytest.approx(1 - product, rel=2e-3)
+
+
+def halved(plane: np.ndarray) -> np.ndarray:
+    """2x2 means; an odd side has a row of zeros before it."""
+    padded = np.pad(plane, [(side % 2, side % 2) for side in plane.shape])
+    height, width = (side // 2 * 2 for side in padded.shape)
+    return padded[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+
+
+def test_the_color_term_may_weigh_as_in_the_released_code():
+    a, b = pictures()
+    plain = float(DeepIspLoss(alpha=0.0)(a, b))
+    assert float(DeepIspLoss(alpha=0.0, lab_scale=1.0)(a, b)) == pytest.approx(100 * plain)
+    assert float(DeepIspLoss(alpha=1.0, lab_scale=1.0)(a, b)) == float(DeepIspLoss(alpha=1.0)(a, b))
+
+
 def test_deepisp_pulls_back_what_left_the_range():
     """Above 1 and below 0 the gradient still points home; the released loss is blind there."""
     target = torch.full((1, 3, 16, 16), 0.5)
@@ -100,26 +136,41 @@ def test_deepisp_pulls_back_what_left_the_range():
         assert not blind.grad.any()
 
 
-def test_patch_dissimilarity_patch_by_patch():
-    a, b = (p[:, :1] for p in pictures(size=23))
-    kernel = np.exp(-np.add.outer(np.arange(-1, 2) ** 2, np.arange(-1, 2) ** 2) / 8)
-    kernel /= kernel.sum()
-    total = 0.0
-    for scale in range(2):
-        x, y = a.numpy()[:, 0], b.numpy()[:, 0]
-        if scale:
-            windows = np.lib.stride_tricks.sliding_window_view(np.stack([x, y]), (3, 3), axis=(-2, -1))
-            x, y = (windows[..., ::2, ::2, :, :] * kernel).sum((-2, -1))
+def released_by_hand(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Color distance and structure of (H, W, 3) encoded sRGB, as the authors' loss reads: L of 0 to 100 throughout."""
+    matrix = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    labs = []
+    for picture in (a, b):
+        xyz = 100 * np.clip(picture, 0, 1) @ np.array(matrix).T / [95.047, 100.0, 108.883]
+        fx, fy, fz = np.moveaxis(np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116), -1, 0)
+        labs.append(np.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], -1))
+    kernel = ndimage.gaussian_filter(np.eye(3)[1][:, None] * np.eye(3)[1], 2.0)
+    structure, (x, y) = 0.0, (lab[..., 0] for lab in labs)
+    for _ in range(2):
         found = []
-        for p, q in zip(x, y, strict=True):
-            for i in range(0, p.shape[0] // 5 * 5, 5):
-                for j in range(0, p.shape[1] // 5 * 5, 5):
-                    u, v = p[i : i + 5, j : j + 5], q[i : i + 5, j : j + 5]
-                    s = (2 * u.mean() * v.mean() + 1e-4) / (u.mean() ** 2 + v.mean() ** 2 + 1e-4)
-                    s *= (2 * u.std() * v.std() + 9e-4) / (u.var() + v.var() + 9e-4)
-                    found.append((1 - s) / 2)
-        total += np.mean(found)
-    assert float(patch_dissimilarity(a, b)) == pytest.approx(total, rel=1e-5)
+        for i in range(0, x.shape[0] // 5 * 5, 5):
+            for j in range(0, x.shape[1] // 5 * 5, 5):
+                u, v = x[i : i + 5, j : j + 5], y[i : i + 5, j : j + 5]
+                s = (2 * u.mean() * v.mean() + 0.01**2) / (u.mean() ** 2 + v.mean() ** 2 + 0.01**2)
+                s *= (2 * u.std() * v.std() + 0.03**2) / (u.var() + v.var() + 0.03**2)
+                found.append((1 - s) / 2)
+        structure += np.mean(found)
+        x, y = (ndimage.convolve(p, kernel, mode="constant")[::2, ::2] for p in (x, y))
+    return float(np.abs(labs[0] - labs[1]).mean()), float(structure)
+
+
+@pytest.mark.parametrize("size", [9, 23, 24])
+def test_the_released_loss_by_other_hands(size):
+    a, b = pictures(size=size, batch=1)
+    b = 0.7 * a + 0.3 * b
+    color, structure = released_by_hand(*(p[0].permute(1, 2, 0).numpy() for p in (a, b)))
+    assert color > 1  # of 100
+    for alpha, expected in ((0.0, color), (1.0, structure), (0.5, (color + structure) / 2)):
+        assert float(DeepIspReleasedLoss(alpha)(a, b)) == pytest.approx(expected, rel=1e-3)
+        single = DeepIspReleasedLoss(alpha)(a.float(), b.float())
+        assert float(single) == pytest.approx(expected, rel=1e-3)
+    flat = torch.full((1, 3, size, size), 0.7)
+    assert float(DeepIspReleasedLoss(1.0)(flat, flat + 1e-5)) < 1e-4  # rounding is no structure
 
 
 def test_released_structure_does_not_see_a_mirrored_patch():
@@ -135,8 +186,10 @@ def test_laws_are_named():
     a, b = pictures(size=8)
     with pytest.raises(ShapeError, match="at least 11"):
         DeepIspLoss()(a, b)
-    with pytest.raises(ShapeError, match="at least 12"):
+    with pytest.raises(ShapeError, match="at least 9"):
         DeepIspReleasedLoss()(a, b)
+    with pytest.raises(ParamError, match="lab_scale"):
+        DeepIspLoss(lab_scale=0.0)
     with pytest.raises(ParamError, match="alpha"):
         DeepIspLoss(alpha=2.0)
     with pytest.raises(ParamError, match="eps"):

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ispkit.data.scenes import Scene
+    from ispkit.data.tuning_sets import FolderScenes
     from ispkit.isp.pipeline import ISP
 
 RESULT, PICTURES = "result.json", "pictures"
@@ -24,10 +27,11 @@ def evaluate(
         list[str],
         typer.Option("--isp", "-i", help="Weights (.safetensors), a preset, a recipe, rawtherapee, ...; repeatable."),
     ],
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of RAW files.")],
+    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of RAW files, with their pictures; or --targets.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the result.")],
     targets: Annotated[
-        Path | None, typer.Option("--targets", "-t", help="Folder of pictures of the same names; default: beside.")
+        Path | None,
+        typer.Option("--targets", "-t", help="Folder of pictures of the same names; default: beside the RAW files."),
     ] = None,
     metrics: Annotated[
         str, typer.Option("--metrics", "-m", metavar="NAME,...", help="As `ispkit compare` names them, scielab, de00.")
@@ -48,13 +52,16 @@ def evaluate(
     and strips of the pictures: each ISP in the order given, then the target. An interrupted run goes on after the last
     finished picture.
 
+    The folder is one that `ispkit train` reads: RAW+JPEG as cameras write them, folders within included. A pair that
+    cannot be read is told, left out and counted.
+
     Example: two trained networks and a tuned pipeline, judged as in the low-light study of DeepISP.
 
     ispkit evaluate -i camera-like -i cameranet.safetensors -i deepisp.safetensors -d test/ -o judged/ --stretch
     """
     from ispkit.cli.jobs import make_folder
     from ispkit.core.errors import ParamError
-    from ispkit.data.tuning_sets import from_folder
+    from ispkit.data.tuning_sets import FolderScenes
     from ispkit.report.evaluate import LOG, Judging
     from ispkit.report.evaluate import evaluate as run
 
@@ -62,11 +69,12 @@ def evaluate(
     opened = open_all(isps)
     if page and len(opened) < 2:
         raise ParamError("--page compares two ISPs; give --isp twice")
-    scenes = from_folder(data, targets, crop=_size(crop))
+    scenes = FolderScenes(data, targets, crop=_size(crop))
     make_folder(out)
     viewer = Strips(out, stretch=stretch, page=page) if pictures or page else None
     result = run(opened, _shown(scenes, quiet=as_json), judging, log=out / LOG, viewer=viewer)
-    _finish(out, {**_origin(opened, isps, data, targets), **result}, as_json=as_json)
+    found = {**_origin(opened, isps, data, targets), **result, "skipped": dict(scenes.bad)}
+    _finish(out, found, as_json=as_json)
 
 
 class Strips:
@@ -90,7 +98,7 @@ class Strips:
         from ispkit.isp.tiled import codes
         from ispkit.ops.stretch import stretch_luminance
 
-        make_folder(self.folder)
+        make_folder((self.folder / scene.name).parent)  # names of pairs may hold folders
         shown = {**pictures, "target": scene.target}
         shown = {label: stretch_luminance(p) if self.stretch else p for label, p in shown.items()}
         strip = [scaled(codes(p[0]), _SIDE) for p in shown.values()]
@@ -127,21 +135,21 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
     if text is None:
         return None
-    try:
-        width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise ParamError(f"--crop {text!r} is not W,H in whole pixels, as in 512,384") from None
-    return height, width
+    words = [word.strip() for word in text.split(",")]
+    sides = [int(word) for word in words if word.isdecimal()]
+    if len(sides) != len(words) or len(sides) != 2 or min(sides) < 2 or any(side % 2 for side in sides):
+        raise ParamError(f"--crop {text!r} is not W,H in even numbers of px, as in 512,384")
+    return sides[1], sides[0]
 
 
-def _shown(scenes: Sequence[Scene], *, quiet: bool) -> Iterable[Scene]:
+def _shown(scenes: FolderScenes, *, quiet: bool) -> Iterable[Scene]:
     """The scenes with a progress bar."""
     if quiet or len(scenes) < 2:
         return scenes
     from rich.console import Console
     from rich.progress import track
 
-    return track(scenes, "evaluating", console=Console(stderr=True))
+    return track(scenes, "evaluating", total=len(scenes), console=Console(stderr=True))
 
 
 def _origin(opened: Mapping[str, Any], names: Sequence[str], data: Path, targets: Path | None) -> dict[str, Any]:
@@ -168,15 +176,23 @@ def _finish(out: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
         print(text)
         return
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console()
     for rows in (mean_rows(result), difference_rows(result)):
         if rows:
-            table = Table(*rows[0], box=None, header_style="bold")
-            for row in rows:
-                table.add_row(*(escape(cell) for cell in row.values()))
-            console.print(table, "")
-    console.print(f"{len(result['pictures'])} pictures, means with 95 % intervals; * a difference beyond chance")
+            console.print(_table(rows), "")
+    left_out = f", {len(result['skipped'])} left out" if result["skipped"] else ""
+    console.print(f"{len(result['pictures'])} pictures{left_out}; ± half a 95 % interval; * a difference beyond chance")
     console.print(f"Written: {out / RESULT}", markup=False, highlight=False)
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Numbers are never broken over two lines; the ISP's name is where there is no room."""
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    first, *numbers = rows[0]
+    table = Table(first, *(Column(n, no_wrap=True) for n in numbers), box=None, header_style="bold", padding=(0, 1))
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row.values()))
+    return table

@@ -13,6 +13,7 @@ from ispkit.core.frame import Frame
 
 if TYPE_CHECKING:
     from ispkit.isp.learned.learned_isp import LearnedISP
+    from ispkit.isp.learned.tiles import Execution
     from ispkit.isp.tiled import Codes
 
 HALVES = ("bf16", "fp16")
@@ -43,31 +44,34 @@ def is_learned(recipe: Mapping[str, Any]) -> bool:
 def develop(
     recipe: Mapping[str, Any], frame: Frame, *, bits: int, crop: Sequence[int] | None, stages: str | None
 ) -> tuple[Codes, Any]:
-    """One RAW frame to codes, and the look of the file; the picture after each part goes to `stages`."""
+    """One RAW frame to codes, and the look of the file; the whole picture after each part goes to `stages`."""
     from ispkit.isp.develop import Window
-    from ispkit.isp.learned.develop import develop_learned, learned_look
+    from ispkit.isp.learned.develop import codes_of, develop_learned, learned_look
 
     isp = _isp(recipe)
     look = learned_look(frame, isp)
     window = Window(*crop) if crop else None
-    codes = develop_learned(frame, isp, bits=bits, crop=window, execution=_execution(recipe))
+    execution = _execution(recipe)
     if stages:
-        _write_parts(isp, frame, Path(stages))
-    return codes, look
+        finished = _write_parts(isp, frame, Path(stages), execution)
+        return codes_of(finished, bits=bits, crop=window), look
+    return develop_learned(frame, isp, bits=bits, crop=window, execution=execution), look
 
 
-def _write_parts(isp: LearnedISP, frame: Frame, folder: Path) -> None:
+def _write_parts(isp: LearnedISP, frame: Frame, folder: Path, execution: Execution) -> Frame:
+    """Write the picture after each part; the last one is the result."""
     from ispkit.cli.jobs import make_folder
     from ispkit.io.pictures import write_picture
     from ispkit.isp.intermediates import viewable
 
     make_folder(folder)
-    device = next(isp.parameters()).device
-    for i, (name, step) in enumerate(isp.steps(frame.to(device))):
-        write_picture(folder / f"{i:02d}_{name}.png", viewable(step.to("cpu")))
+    for i, (name, step) in enumerate(isp.rendered_steps(frame, execution)):
+        write_picture(folder / f"{i:02d}_{name}.png", viewable(step))
+        frame = step
+    return frame
 
 
-def _execution(recipe: Mapping[str, Any]) -> Any:
+def _execution(recipe: Mapping[str, Any]) -> Execution:
     from ispkit.isp.learned.tiles import Execution
 
     return Execution(half=recipe["half"], channels_last=recipe["device"] != "cpu")

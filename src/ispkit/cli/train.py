@@ -24,7 +24,7 @@ def _list(wanted: bool) -> None:
     """Print what can be named on the command line."""
     if not wanted:
         return
-    from ispkit.isp.learned.catalog import names
+    from ispkit.isp.learned.catalog import names, options_of
     from ispkit.train.losses import LOSSES
     from ispkit.train.recipe import read_recipe, recipe_names
     from ispkit.train.sources import SOURCES
@@ -32,7 +32,9 @@ def _list(wanted: bool) -> None:
     print("recipes:")
     for name in recipe_names():
         print(f"  {name:18} {read_recipe(name)['doc']}")
-    print(f"learned ISPs: {', '.join(names())}")
+    print("learned ISPs (--set isp.OPTION=VALUE; the first value is the default, numbers are those of preset paper):")
+    for name in names():
+        print(f"  {name:22} {' '.join(f'{k}={v}' for k, v in options_of(name).items())}")
     print(f"losses: {', '.join(LOSSES)}")
     print(f"sources of data: {', '.join(SOURCES)}")
     raise typer.Exit
@@ -105,7 +107,7 @@ def train(
             trained = run_job(chosen, out, device=device, hooks=hooks)
         except KeyboardInterrupt:
             bars.note(f"{out}: stopped; what was learned is kept, the same command goes on")
-            raise
+            raise SystemExit(130) from None
     if first:
         _tell(trained, console, as_json=as_json)
 

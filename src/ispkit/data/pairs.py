@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ispkit.core.cfa import check_cfa
 from ispkit.core.errors import FileError, IspkitError, ParamError, ShapeError, nearest
 from ispkit.core.frame import Frame
-from ispkit.data.augment import Turn, draw_turn, item_seed, start_of, turned_sample
+from ispkit.data.augment import TURNS, Turn, item_seed, start_of, turned_sample
 from ispkit.data.pairs_files import PairFiles, chosen
 from ispkit.data.pairs_layouts import LAYOUTS
 from ispkit.data.pairs_read import Reading, read_pair
@@ -38,7 +38,8 @@ class PairSettings:
     cfa: str = "RGGB"
     """what every window reads, so that cameras share a batch"""
     turn: bool = False
-    """mirror and (square windows) rotate at random; the CFA stays"""
+    """mirror and (square windows) rotate at random, as far as the picture has room: the CFA stays, so a turn may need
+    to begin a row or column later; two pixels more than the window a side are room for all"""
     windows: int = 1
     """of each pair in an epoch; items that follow each other are of one pair"""
     keep_mb: float = 2000.0
@@ -60,10 +61,11 @@ class PairSettings:
 class RawPairs(Dataset[Sample]):
     """Windows of RAW files with their targets.
 
-    With a `seed` a window is drawn at random and depends on (seed, epoch, index) only; without it is the middle.
-    A pair that cannot be read, or is smaller than a window, is reported by one warning of the log, counted in `bad`
-    (name -> reason), and another pair stands in for it: the next one in order. Raises `FileError` only where no pair is
-    left. Finished pictures are kept as 8 or 16 bits, restored ones as half precision.
+    With a `seed` a window is drawn at random and depends on (seed, epoch, index) and the files only, never on what was
+    read before; without it is the middle. A turn is drawn among those that fit the pair. A pair that cannot be read, or
+    whose picture no window fits, is reported by one warning of the log, counted in `bad` (name -> reason), and another
+    pair stands in for it: the next good one in order. Raises `FileError` only where no pair is left. Finished pictures
+    are kept as 8 or 16 bits, restored ones as half precision.
 
     ```python
     pairs = open_pairs("folder", "photos", split="train", crop=(256, 256), seed=0)
@@ -78,6 +80,7 @@ class RawPairs(Dataset[Sample]):
             raise FileError("no pairs to read; give at least one RAW file with its picture")
         self.files, self.settings, self.seed, self.epoch = list(files), settings or PairSettings(), seed, 0
         self.bad: dict[str, str] = {}
+        self._passed: set[int] = set()  # places, since names may be shared
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
 
     def set_epoch(self, epoch: int) -> None:
@@ -93,15 +96,16 @@ class RawPairs(Dataset[Sample]):
         first = index // self.settings.windows
         for step in range(len(self.files)):
             place = (first + step) % len(self.files)
-            name = self.files[place].name
-            if name not in self.bad:
+            if place not in self._passed:
                 try:
                     return self._window(self._whole(place), index)
                 except (IspkitError, OSError) as error:
+                    name = self.files[place].name
+                    self._passed.add(place)
                     self.bad[name] = str(error)
                     _LOG.warning("pair %s is skipped: %s", name, error)
         reason = next(iter(self.bad.values()))
-        raise FileError(f"none of {len(self.files)} pairs can be read; the first: {reason}")
+        raise FileError(f"none of {len(self.files)} pairs gives a window; the first: {reason}")
 
     def _whole(self, place: int) -> _Kept:
         if place in self._kept:
@@ -120,12 +124,9 @@ class RawPairs(Dataset[Sample]):
             height, width = ((have - o) // 2 * 2 for have, o in zip(whole.frame.size, (y0, x0), strict=True))
             return whole.window(y0, x0, height, width)
         chance = None if self.seed is None else torch.Generator().manual_seed(item_seed(self.seed, self.epoch, index))
-        turn = Turn() if chance is None or not s.turn else draw_turn(chance, square=s.crop[0] == s.crop[1])
-        y0, x0 = start_of(whole.frame.meta.cfa, s.cfa, turn)
-        room = [(have - want - o) // 2 for have, want, o in zip(whole.frame.size, s.crop, (y0, x0), strict=True)]
-        if min(room) < 0:
-            got, want = ("x".join(map(str, size)) for size in (whole.frame.size, s.crop))
-            raise ShapeError(f"{whole.name}: {got} pixels are less than a window of {want}")
+        places = _places(whole, s.crop, s.cfa, turns=s.turn and chance is not None)
+        drawn = 0 if chance is None or not s.turn else int(torch.randint(len(places), (), generator=chance))
+        turn, (y0, x0), room = places[drawn]
         y, x = (r // 2 if chance is None else int(torch.randint(r + 1, (), generator=chance)) for r in room)
         return turned_sample(whole.window(2 * y + y0, 2 * x + x0, *s.crop), turn)
 
@@ -206,6 +207,29 @@ class _Kept:
         target = torch.from_numpy(self.target[place].astype(np.float32) / top)[None]
         restored = None if self.restored is None else torch.from_numpy(self.restored[place].astype(np.float32))[None]
         return Sample((self.name,), frame.with_data(mosaic), target, restored)
+
+
+def _places(
+    whole: _Kept, crop: tuple[int, int], cfa: str, *, turns: bool
+) -> list[tuple[Turn, tuple[int, int], tuple[int, ...]]]:
+    """The turns that fit a pair: where windows start, and by how many cells down and right they may move.
+
+    Raises `ShapeError` where none does.
+    """
+    square = crop[0] == crop[1]
+    found = []
+    for turn in (TURNS if square else TURNS[:4]) if turns else TURNS[:1]:
+        start = start_of(whole.frame.meta.cfa, cfa, turn)
+        room = tuple((have - want - o) // 2 for have, want, o in zip(whole.frame.size, crop, start, strict=True))
+        if min(room) >= 0:
+            found.append((turn, start, room))
+    if not found:
+        got, want = ("x".join(map(str, size)) for size in (whole.frame.size, crop))
+        raise ShapeError(
+            f"{whole.name}: {got} pixels ({whole.frame.meta.cfa}) hold no window of {want} that reads {cfa}; "
+            "set a smaller crop"
+        )
+    return found
 
 
 def _codes(picture: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:

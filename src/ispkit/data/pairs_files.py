@@ -25,6 +25,10 @@ LISTS = {
 """files of names, one a line, and the split that they stand for"""
 
 
+class EmptySplitError(FileError):
+    """No picture is on the side of a split that is asked for."""
+
+
 @dataclass(frozen=True)
 class PairFiles:
     """The files of one picture."""
@@ -79,7 +83,7 @@ def chosen(pairs: Sequence[PairFiles], split: str | None, held_out: float = 0.1)
     """The pairs of one split, or all for None.
 
     Where a set says nothing, every k-th in the order of names is for testing, `held_out` of all, the rest for training.
-    Raises `ParamError` for an unknown split, `FileError` for an empty one.
+    Raises `ParamError` for an unknown split, `EmptySplitError` for an empty one.
     """
     if split is not None and split not in SPLITS:
         raise ParamError(f"no split {split!r}; {nearest(split, SPLITS)}, or None for all")
@@ -89,7 +93,7 @@ def chosen(pairs: Sequence[PairFiles], split: str | None, held_out: float = 0.1)
     found = [p for p in told if split in (None, p.split)]
     if not found:
         there = ", ".join(sorted({p.split or "none" for p in told})) or "nothing"
-        raise FileError(f"no pairs of split {split!r} among {len(told)}; there are {there}")
+        raise EmptySplitError(f"no pairs of split {split!r} among {len(told)}; there are {there}")
     return found
 
 
@@ -105,13 +109,20 @@ def tell_left_out(names: Iterable[str], why: str) -> None:
     """One warning of the log for files that make no pair."""
     left = sorted(names)
     if left:
-        _LOG.warning(
-            "%d files are left out, %s: %s", len(left), why, ", ".join(left[:3]) + (" ..." if left[3:] else "")
-        )
+        count = "1 file is" if len(left) == 1 else f"{len(left)} files are"
+        _LOG.warning("%s left out, %s: %s", count, why, ", ".join(left[:3]) + (" ..." if left[3:] else ""))
+
+
+def held_out_names(names: Sequence[str], share: float) -> set[str]:
+    """A share of names, every k-th in their order: at least one, never all; none of a share of 0.
+
+    >>> sorted(held_out_names("abcdef", 1 / 3))
+    ['b', 'e']
+    """
+    count = min(len(names) - 1, max(1, round(share * len(names)))) if share else 0
+    return {names[int((k + 0.5) * len(names) / count)] for k in range(count)}
 
 
 def _split(pairs: Sequence[PairFiles], held_out: float) -> list[PairFiles]:
-    names = sorted({p.name for p in pairs})
-    count = min(len(names) - 1, max(1, round(held_out * len(names)))) if held_out else 0
-    kept = {names[int((k + 0.5) * len(names) / count)] for k in range(count)}
+    kept = held_out_names(sorted({p.name for p in pairs}), held_out)
     return [replace(p, split="test" if p.name in kept else "train") for p in pairs]

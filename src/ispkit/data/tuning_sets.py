@@ -6,8 +6,9 @@ A scene's name begins with its picture, "kodim01@gain=4": what comes from one pi
 from __future__ import annotations
 
 import itertools
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,19 @@ import torch
 from torch import Tensor
 
 from ispkit.charts.chart import Chart
-from ispkit.core.errors import FileError, ParamError, ShapeError
-from ispkit.core.frame import Frame
+from ispkit.core.errors import FileError, IspkitError, ParamError, ShapeError
+from ispkit.data.pairs_files import PairFiles, held_out_names
+from ispkit.data.pairs_layouts import raw_and_pictures
+from ispkit.data.pairs_read import Reading, read_pair
+from ispkit.data.samples import Sample
 from ispkit.data.scenes import Scene
-from ispkit.io.containers import RAW_SUFFIXES
-from ispkit.io.load import load
 from ispkit.io.pictures import FORMATS, read_picture
 from ispkit.ops.encode import srgb_encode
 from ispkit.sensor.model import Sensor
 from ispkit.sensor.simulate import capture
 from ispkit.sensor.synthesize import Settings, synthesize
 
+_LOG = logging.getLogger(__name__)
 Size = tuple[int, int]
 _D65_CCT_K = 6504.0
 
@@ -103,20 +106,52 @@ def chart_scenes(charts: Mapping[str, Chart], sensor: Sensor, shooting: Shooting
     return scenes
 
 
-def from_folder(raws: str | Path, targets: str | Path | None = None, *, crop: Size | None = None) -> list[Scene]:
-    """The RAW files of a folder with the pictures of the same name as their targets, from `targets` or beside them.
+class FolderScenes:
+    """The RAW files of a folder with their finished pictures as scenes, read one after another, none kept.
 
-    Target and frame have the same size as stored. `crop` (height, width) takes the middle of each. `conditions` holds
-    the gain (ISO / 100) where the file tells it. Raises `FileError`, `ShapeError`.
+    Pairs are those that networks learn from: found by `pairs_layouts.raw_and_pictures`, read by `pairs_read.read_pair`,
+    so the picture lies as the RAW is stored and both are cut to the size that they share. Going through the scenes
+    tells a pair that cannot be read by one warning of the log, keeps it in `bad` (name -> reason), and goes on. Raises
+    `FileError` for a folder without pairs, and at the end where none could be read.
     """
-    room, goals = Path(raws), Path(targets if targets is not None else raws)
-    for folder in (room, goals):
-        if not folder.is_dir():
-            raise FileError(f"{folder}: no such folder; give a folder of RAW files and one of their target pictures")
-    paths = sorted(p for p in room.iterdir() if RAW_SUFFIXES.fullmatch(p.suffix))
-    if not paths:
-        raise FileError(f"{room}: no RAW file in this folder; put the RAW files to tune on there")
-    return [_pair(path, goals, crop) for path in paths]
+
+    def __init__(self, raws: str | Path, targets: str | Path | None = None, *, crop: Size | None = None) -> None:
+        self.files, self.crop = raw_and_pictures(raws, pictures=targets), crop
+        self.bad: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Scene]:
+        self.bad.clear()
+        for pair in self.files:
+            try:
+                scene = scene_of(pair, self.crop)
+            except (IspkitError, OSError) as error:
+                self.bad[pair.name] = str(error)
+                _LOG.warning("pair %s is skipped: %s", pair.name, error)
+                continue
+            yield scene
+        if len(self.bad) == len(self.files):
+            raise FileError(f"none of {len(self.files)} pairs can be used; the first: {next(iter(self.bad.values()))}")
+
+
+def from_folder(raws: str | Path, targets: str | Path | None = None, *, crop: Size | None = None) -> list[Scene]:
+    """All scenes of a folder of RAW files with the pictures of the same names, from `targets` or beside them.
+
+    As `FolderScenes`, but the first pair that cannot be read ends it. `crop` (height, width) takes the middle of each.
+    `conditions` holds the gain (ISO / 100) where the file tells it. Raises `FileError`, `ShapeError`.
+    """
+    return [scene_of(pair, crop) for pair in FolderScenes(raws, targets).files]
+
+
+def scene_of(pair: PairFiles, crop: Size | None = None) -> Scene:
+    """A pair of files as a scene; `crop` (height, width) takes its middle. Raises `FileError`, `ShapeError`."""
+    sample = read_pair(pair, Reading(restore="none"))
+    if crop is not None:
+        sample = _middle(sample, crop)
+    iso = float(sample.frame.meta.iso[0])
+    return Scene(pair.name, sample.frame, sample.target, conditions={"gain": iso / 100} if iso > 0 else {})
 
 
 def read_pictures(folder: str | Path) -> dict[str, Tensor]:
@@ -139,8 +174,7 @@ def split(scenes: Sequence[Scene], held_out: float | Sequence[str]) -> tuple[lis
     if isinstance(held_out, float | int):
         if not 0 <= held_out < 1:
             raise ParamError(f"held_out={held_out} must be a share of the pictures in [0, 1)")
-        count = min(len(names) - 1, max(1, round(held_out * len(names)))) if held_out else 0
-        kept = {names[int((k + 0.5) * len(names) / count)] for k in range(count)}
+        kept = held_out_names(names, held_out)
     else:
         kept = set(held_out)
         if unknown := kept - set(names):
@@ -154,26 +188,14 @@ def picture_of(scene: Scene) -> str:
     return scene.name.partition("@")[0]
 
 
-def _pair(path: Path, goals: Path, crop: Size | None) -> Scene:
-    goal = next((p for p in (goals / f"{path.stem}{ending}" for ending in FORMATS) if p.is_file()), None)
-    if goal is None:
-        raise FileError(f"{path}: no target {path.stem}.png (or .tif, .jpg) in {goals}")
-    frame, target = load(path), _read(goal)
-    if frame.size != tuple(target.shape[-2:]):
-        got = "x".join(map(str, target.shape[-2:]))
-        raise ShapeError(f"{goal}: {got} pixels, its RAW file has {frame.size[0]}x{frame.size[1]}; they must agree")
-    if crop is not None:
-        frame, target = _middle(path, frame, target, crop)
-    iso = float(frame.meta.iso[0])
-    return Scene(path.stem, frame, target, conditions={"gain": iso / 100} if iso > 0 else {})
-
-
-def _middle(path: Path, frame: Frame, target: Tensor, crop: Size) -> tuple[Frame, Tensor]:
-    room = [have - want for have, want in zip(frame.size, crop, strict=True)]
-    if min(room) < 0 or any(side % 2 for side in crop):
-        raise ShapeError(f"{path}: crop {crop[0]}x{crop[1]} must be even and fit {frame.size[0]}x{frame.size[1]}")
-    y, x = (r // 4 * 2 for r in room)
-    return frame.crop(y, x, *crop), target[..., y : y + crop[0], x : x + crop[1]]
+def _middle(sample: Sample, crop: Size) -> Sample:
+    (have_height, have_width), (height, width) = sample.frame.size, crop
+    if height > have_height or width > have_width or any(side < 2 or side % 2 for side in crop):
+        raise ShapeError(
+            f"{sample.names[0]}: a crop {width} px wide and {height} high must have even sides and fit the picture, "
+            f"{have_width} px wide and {have_height} high"
+        )
+    return sample.crop((have_height - height) // 4 * 2, (have_width - width) // 4 * 2, height, width)
 
 
 def _window(name: str, size: Size, shooting: Shooting, index: int) -> tuple[int, int, int, int]:

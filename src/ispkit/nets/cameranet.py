@@ -45,7 +45,7 @@ class CameraUNetShape:
     head: int = 1
     """size of the last convolution"""
     grow_std: float | None = None
-    """spread of the transposed convolutions' first weights; None: as the others"""
+    """spread of the transposed convolutions' first weights, none beyond twice as much; None: as the others"""
 
     def __post_init__(self) -> None:
         at_least("CameraUNet", 1, **{f"channels[{i}]": c for i, c in enumerate(self.channels)})
@@ -120,8 +120,9 @@ class CameraUNet(PictureNet):
                 for block in cast(_Level, level).blocks:
                     start_linear(cast(list[Conv], block)[-1], 0.1)
         if self.shape.grow_std is not None:
+            std = self.shape.grow_std
             for weight in self.grow.parameters():
-                nn.init.trunc_normal_(weight, std=self.shape.grow_std)
+                nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)  # as TensorFlow cuts
         if self.shape.pooled:
             # scale 1, shift 0, nearly: the papers do not say, and zeros would cut the lowest level off
             last = cast(nn.Linear, self.world[-1])

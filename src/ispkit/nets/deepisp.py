@@ -40,13 +40,16 @@ class DeepISPShape:
     low_only: bool = False
     """True: DeepISP-LL, no high-level stage; the last convolution then has 3 outputs"""
     raw_features: bool = False
-    """True: the high-level stage reads all outputs of the last convolution, before their nonlinearity"""
+    """True: the last convolution does not change the picture; the high-level stage alone reads it, all its outputs
+    before their nonlinearity, so that `depth` convolutions make `depth` - 1 changes"""
     high_edge: Edge = "reflect"
     """what the high-level stage sees past the picture"""
     pad_once: bool = False
     """True: the picture is mirrored once, by `depth` pixels, and each convolution takes one off"""
 
     def __post_init__(self) -> None:
+        if self.raw_features and self.low_only:
+            raise ParamError("DeepISP: raw_features=True feeds a high-level stage; low_only=True has none")
         at_least("DeepISP", 1, depth=self.depth, high=self.high)
         at_least("DeepISP", 4, width=self.width)
         if self.raw_features and not self.shared:
@@ -151,14 +154,15 @@ class DeepISP(PictureNet):
         """The corrected picture and what the high-level stage reads besides it."""
         shape = self.shape
         picture = x = pad_reflect(x, shape.depth) if shape.pad_once else x
-        out = x
-        for conv in self.low:
+        for block, conv in enumerate(self.low, 1):
             out = conv(x)
             picture = picture[..., 1:-1, 1:-1] if shape.pad_once else picture
+            if shape.raw_features and block == shape.depth:
+                return picture, out
             change = torch.tanh(out[:, :3])
             picture = picture + change / 10 if shape.skips else change
             x = torch.cat([picture, F.relu(out[:, 3:])], 1)
-        return picture, out if shape.raw_features else x[:, 3:]
+        return picture, x[:, 3:]
 
     def _high_level(self, picture: Tensor, features: Tensor) -> Tensor:
         x = features if self.shape.shared else picture

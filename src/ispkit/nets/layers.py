@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -88,14 +89,56 @@ def expect_pooled(net: PictureNet, pooled: Tensor, x: Tensor, channels: int) -> 
 
 
 def chosen(presets: Mapping[str, Shape], name: str, **changes: Any) -> Shape:
-    """The preset of a net with some of its fields changed. Raises `ParamError` for an unknown name or field."""
+    """The preset of a net with some of its fields changed.
+
+    Raises `ParamError` for an unknown name or field, and for a value that is not what the field is declared as.
+    """
     if name not in presets:
         raise ParamError(f"preset={name!r} is unknown; {nearest(name, presets)}")
     known = [f.name for f in fields(presets[name])]
     for field in changes:
         if field not in known:
-            raise ParamError(f"{type(presets[name]).__name__} has no field {field!r}; {nearest(field, known)}")
-    return replace(presets[name], **changes)
+            raise ParamError(f"no option {field!r}; {nearest(field, known)}")
+    hints = get_type_hints(type(presets[name]))
+    return replace(presets[name], **{field: typed(field, hints[field], value) for field, value in changes.items()})
+
+
+def typed(name: str, hint: Any, value: Any) -> Any:
+    """An option's value as its annotation says: bool, int, float, str, a Literal, a tuple, a mapping, or None.
+
+    Whole floats stand for int, int for float. Raises `ParamError` naming the option, its value and what it should be.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in inner if kind is not type(None)]
+        return None if value is None and len(kinds) < len(inner) else typed(name, kinds[0], value)
+    if origin is Literal:
+        if value not in inner:
+            raise ParamError(f"{name}={value!r} is unknown; {nearest(str(value), map(str, inner))}")
+        return value
+    if origin is tuple:
+        return _tuple(name, inner, value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits, law = {
+        bool: (isinstance(value, bool), "true or false"),
+        int: (number and float(value).is_integer(), "a whole number"),
+        float: (number, "a number, such as 0.001"),
+        str: (isinstance(value, str), "a word"),
+        Mapping: (isinstance(value, Mapping), "a mapping of names"),
+    }[origin or hint]
+    if not fits:
+        raise ParamError(f"{name}={value!r} should be {law}")
+    return value if origin is Mapping else hint(value)
+
+
+def _tuple(name: str, inner: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    open_ended = inner[1:] == (Ellipsis,)
+    if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(inner)):
+        raise ParamError(f"{name}={value!r} should be a list" + ("" if open_ended else f" of {len(inner)}"))
+    kinds = inner[:1] * len(value) if open_ended else inner
+    return tuple(typed(f"{name}[{i}]", kind, item) for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
 def at_least(where: str, least: int, **values: int) -> None:

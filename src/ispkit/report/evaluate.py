@@ -142,7 +142,7 @@ def summary(rows: Mapping[str, Sequence[Scores]], names: Sequence[str], judging:
 
 
 def mean_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """For people: one row an ISP, means with their intervals."""
+    """For people: one row an ISP, means with half their intervals; `result.json` has both ends."""
     return [
         {"ISP": label, **{_title(result, m): _text(isp["mean"][m]) for m in result["metrics"]}}
         for label, isp in result["isps"].items()
@@ -182,8 +182,12 @@ def _text(interval: Mapping[str, float] | None, *, signed: bool = False) -> str:
     if interval is None:
         return "∞"
     sign = "+" if signed else ""
-    text = f"{interval['value']:{sign}.4g} [{interval['low']:{sign}.4g}, {interval['high']:{sign}.4g}]"
-    return text + (" *" if signed and interval["low"] * interval["high"] > 0 else "")
+    half = (interval["high"] - interval["low"]) / 2
+    if half <= 0:  # of one picture nothing is known beyond it
+        return f"{interval['value']:{sign}.4g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    text = f"{interval['value']:{sign}.{digits}f}±{half:.{digits}f}"
+    return text + ("*" if signed and interval["low"] * interval["high"] > 0 else "")
 
 
 def _plain(value: float) -> float | str | None:

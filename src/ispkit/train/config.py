@@ -104,6 +104,10 @@ class Optimizer:
             raise RecipeError(f"clip={self.clip} must be positive; leave it out to not clip")
 
 
+LENGTHS = ("steps", "epochs", "seconds")
+"""the ways to say how long a phase is, of which it has one"""
+
+
 @dataclass(frozen=True)
 class Phase:
     """Some parts of the ISP learn for a while; exactly one of `steps`, `epochs`, `seconds` says how long."""
@@ -132,9 +136,14 @@ class Phase:
     """evaluations without a better PSNR after which the phase ends; it then leaves its best weights"""
 
     def __post_init__(self) -> None:
-        lengths = [b for b in (self.steps, self.epochs, self.seconds) if b is not None]
-        if len(lengths) != 1 or lengths[0] <= 0:
-            raise RecipeError("give exactly one of steps, epochs, seconds, and a positive one")
+        lengths = {name: getattr(self, name) for name in LENGTHS if getattr(self, name) is not None}
+        if len(lengths) != 1:
+            told = ", ".join(f"{name}={value:g}" for name, value in lengths.items()) or "none of them is set"
+            remedy = f"; unset the others, such as {list(lengths)[-1]}=null" if lengths else ", such as steps=1000"
+            raise RecipeError(f"give exactly one of {', '.join(LENGTHS)}: {told}{remedy}")
+        for name, value in lengths.items():
+            if not 0 < value < math.inf:
+                raise RecipeError(f"{name}={value:g} must be positive and finite")
         counts = {"batch": self.batch, "accumulate": self.accumulate, "evaluate_every": self.evaluate_every}
         counts["patience"] = 1 if self.patience is None else self.patience
         for name, count in counts.items():

@@ -22,7 +22,7 @@ from ispkit.train.prepare import build_isp, fit_transform
 from ispkit.train.ranks import Ranks, joined
 from ispkit.train.recipe import identity, to_data
 from ispkit.train.run_folder import TrainFolder, working_in
-from ispkit.train.sources import open_sets
+from ispkit.train.sources import open_sets, warn_of_pairs
 
 _DEVICES = ("auto", "cpu", "cuda")
 
@@ -47,7 +47,8 @@ def run_job(
     """Train in the folder `out`, from where an earlier sitting stopped; a finished one is only read.
 
     `sets` are data in place of those that the recipe names; what they are must then be told by the recipe all the same,
-    for that is how a folder is known again.
+    for that is how a folder is known again. With `start` the weights are those of the file, DeepISP's W with them:
+    `w_init` is then not fitted.
 
     Raises `RecipeError`, `FileError`, `DivergedError`; `KeyboardInterrupt` where the hooks say stop.
     """
@@ -55,6 +56,10 @@ def run_job(
     with joined(device_of(device)) as ranks, _room(Path(out), recipe, ranks) as room:
         finished = room.finished()
         if finished is not None:
+            if ranks.first:
+                hooks.warn(
+                    f"{room.path}: finished earlier, nothing is trained again; new data need another folder (-o)"
+                )
             return Trained(room.weights, finished)
         isp = build_isp(recipe)
         if not ranks.first:
@@ -64,6 +69,8 @@ def run_job(
             ranks.wait()
         training = Training(isp, recipe, sets=found, sitting=Sitting(room, ranks, hooks))
         if not checkpoints(room.checkpoints):
+            if ranks.first and sets is None:
+                warn_of_pairs(found.train, hooks.warn)
             fit_transform(isp, recipe, found.train)
         training.run()
         if ranks.first:

@@ -123,10 +123,10 @@ class Training:
         """What follows each step: a NaN ends it, the log is written; whether somebody says stop."""
         logs = self.at.total % self.recipe.log_every == 0
         looks = logs or self.ranks.device.type == "cpu"  # on a GPU each look waits for it
-        bad = looks and not bool(torch.isfinite(torch.stack(self._losses)).all())
+        mine = looks and not bool(torch.isfinite(torch.stack(self._losses)).all())
         seconds = self._now() - clock
-        bad_, stop, self.at.seconds = self.ranks.largest([float(bad), float(self.hooks.stop()), seconds])
-        self._check(phase, not bad_)
+        bad, stop, self.at.seconds = self.ranks.largest([float(mine), float(self.hooks.stop()), seconds])
+        self._check(phase, not bad)
         if looks:
             self._tell(phase, float(self._losses[-1].sum()))
         if logs:
@@ -184,9 +184,10 @@ class Training:
         if good:
             return
         kept = f"the state before it is kept in {self._saved}" if self._saved else "no checkpoint had been written yet"
+        where = ", and train into another folder" if self._saved else ""  # one without a checkpoint takes any recipe
         raise DivergedError(
             f"phase {phase.name!r}, step {self.at.step}: the loss is not a number any more; {kept}; "
-            f"lower its learning_rate or set optimizer.clip, and train into another folder"
+            f"lower its learning_rate or set optimizer.clip{where}"
         )
 
     def _save(self, learner: Learner | None) -> None:

@@ -17,12 +17,11 @@ from torch import Tensor
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.metrics.color import srgb_to_lab
 from ispkit.metrics.fidelity import MS_SSIM_WEIGHTS, ms_ssim
-from ispkit.ops.blur import gaussian_kernel
 from ispkit.ops.color_spaces import apply_matrix, rgb_to_xyz
 from ispkit.train.perceptual import Perceptual
 
 _LAB = 100.0
-"""L* of white: what Lab is divided by, so that both terms of DeepISP's loss have one size (the paper is silent)"""
+"""L* of white"""
 _SSIM_WINDOW = 11
 _PATCH = 5
 _WHITE = (0.95047, 1.0, 1.08883)
@@ -57,31 +56,44 @@ class L2:
 class DeepIspLoss:
     """(1 - a) |Lab - Lab'| + a (1 - MS-SSIM(L, L')) of encoded sRGB; Schwartz et al. 2018, equation 2.
 
-    Lab is CIELAB over 100, of pictures that may leave [0, 1] (nothing is clipped, so gradients reach every pixel);
-    MS-SSIM is Wang's with as many of its five scales as fit the picture, their exponents scaled to a sum of 1.
-    Sides must have at least 11 pixels. As printed the equation adds similarity; dissimilarity is meant.
+    Lab is CIELAB over `lab_scale`, of pictures that may leave [0, 1] (nothing is clipped, so gradients reach every
+    pixel). As printed the equation adds similarity; dissimilarity is meant. Sides must have at least 11 pixels.
+
+    Not the released loss: Lab is over 100 while a = 0.5 is that of the authors' code, where Lab is not divided; so
+    structure weighs about a hundred times as much here (`lab_scale=1` for the code's weight). Not the paper's either,
+    whose similarity is of 5x5 patches at two scales: MS-SSIM is that of Wang, Simoncelli, Bovik 2003, 11x11 Gaussian
+    windows, with as many of its five scales as fit the picture, their exponents scaled to a sum of 1. Structure gives
+    no gradient for a picture with a scale whose mean contrast is negative.
     """
 
     alpha: float = 0.5
     """share of the structural term; not in the paper, 0.5 in the authors' code"""
+    lab_scale: float = 100.0
+    """what Lab is divided by in the color term; 100, L* of white, gives both terms one size"""
 
     def __post_init__(self) -> None:
         _check_share("alpha", self.alpha)
+        if not self.lab_scale > 0:
+            raise ParamError(f"lab_scale={self.lab_scale} must be positive, such as 100")
 
     def __call__(self, picture: Tensor, target: Tensor) -> Tensor:
         """(B, 3, H, W) encoded sRGB twice -> scalar."""
-        made, wanted = srgb_to_lab(picture) / _LAB, srgb_to_lab(target) / _LAB
-        structure = 1 - ms_ssim(made[:, :1], wanted[:, :1], data_range=1.0, weights=_scales(picture)).mean()
-        return (1 - self.alpha) * F.l1_loss(made, wanted) + self.alpha * structure
+        made, wanted = srgb_to_lab(picture), srgb_to_lab(target)
+        light = (made[:, :1] / _LAB, wanted[:, :1] / _LAB)
+        structure = 1 - ms_ssim(*light, data_range=1.0, weights=_scales(picture)).mean()
+        return (1 - self.alpha) * F.l1_loss(made, wanted) / self.lab_scale + self.alpha * structure
 
 
 @dataclass(frozen=True)
 class DeepIspReleasedLoss:
     """DeepISP's loss as its code computes it, with the shift by 0.5 that it comments out done.
 
-    Values are clipped to [0, 1] and not decoded on the way to Lab; similarity is that of uniform 5x5 patches side by
-    side, with the product of standard deviations in place of the covariance (so it does not see structure); the
-    dissimilarities of two scales, 3x3 Gaussian of sigma 2 and stride 2 between them, are summed.
+    Values are clipped to [0, 1] and not decoded on the way to Lab, which is not divided: L is in [0, 100], also where
+    the similarity has the constants of a range of 1. That similarity is of uniform 5x5 patches side by side, with the
+    product of standard deviations in place of the covariance (so it does not see structure); the dissimilarities of
+    two scales are summed. What is still different: the shift; the kernel between the scales, 1/9 everywhere where the
+    code's, a Gaussian of sigma 2 reflected into 3x3, is that within 0.06 %; variances are those of what deviates from
+    the mean, which single precision can tell from rounding, and not differences of squares.
     """
 
     alpha: float = 0.5
@@ -91,8 +103,8 @@ class DeepIspReleasedLoss:
         _check_share("alpha", self.alpha)
 
     def __call__(self, picture: Tensor, target: Tensor) -> Tensor:
-        """(B, 3, H, W) encoded sRGB twice, sides of at least 12 pixels -> scalar."""
-        made, wanted = _undecoded_lab(picture) / _LAB, _undecoded_lab(target) / _LAB
+        """(B, 3, H, W) encoded sRGB twice, sides of at least 9 pixels -> scalar."""
+        made, wanted = _undecoded_lab(picture), _undecoded_lab(target)
         structure = patch_dissimilarity(made[:, :1], wanted[:, :1])
         return (1 - self.alpha) * F.l1_loss(made, wanted) + self.alpha * structure
 
@@ -120,26 +132,29 @@ class Restoration:
 
 
 def patch_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
-    """The sum over two scales of the mean of (1 - s) / 2 over 5x5 patches, (B, 1, H, W) in [0, 1] -> scalar.
+    """The sum over two scales of the mean of (1 - s) / 2 over 5x5 patches, (B, 1, H, W), L of 0 to 100 -> scalar.
 
-    s is the similarity of means and standard deviations of a patch; K1 0.01, K2 0.03. Raises `ShapeError`.
+    s is the similarity of means and standard deviations of a patch, c1 = 0.01^2, c2 = 0.03^2; the second scale is the
+    mean of 3x3 with zeros around the picture, every other pixel. Raises `ShapeError`.
     """
-    if min(x.shape[-2:]) < 2 * _PATCH + 2:
-        raise ShapeError(f"two scales of 5x5 patches need sides of at least 12 pixels, got {tuple(x.shape[-2:])}")
-    taps = gaussian_kernel(2.0, 1, x).flatten()
-    kernel = (taps[:, None] * taps)[None, None]
-    coarse = (F.conv2d(p, kernel, stride=2) for p in (x, y))
+    if min(x.shape[-2:]) < 2 * _PATCH - 1:
+        raise ShapeError(f"two scales of 5x5 patches need sides of at least 9 pixels, got {tuple(x.shape[-2:])}")
+    coarse = (F.avg_pool2d(p, 3, stride=2, padding=1) for p in (x, y))
     return _patches_differ(x, y) + _patches_differ(*coarse)
 
 
 def _patches_differ(x: Tensor, y: Tensor) -> Tensor:
-    mean_x, mean_y = F.avg_pool2d(x, _PATCH), F.avg_pool2d(y, _PATCH)
-    var_x, var_y = (
-        (F.avg_pool2d(p * p, _PATCH) - mean * mean).clamp(min=0) + 1e-9 for p, mean in ((x, mean_x), (y, mean_y))
-    )
+    (mean_x, var_x), (mean_y, var_y) = (_patch_moments(p) for p in (x, y))
     luminance = (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
     spread = (2 * (var_x * var_y).sqrt() + 9e-4) / (var_x + var_y + 9e-4)
     return ((1 - luminance * spread) / 2).mean()
+
+
+def _patch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance + 1e-9 of the whole 5x5 patches of (B, 1, H, W)."""
+    patches = x.unfold(-2, _PATCH, _PATCH).unfold(-2, _PATCH, _PATCH)
+    variance, mean = torch.var_mean(patches, dim=(-2, -1), correction=0)
+    return mean, variance + 1e-9
 
 
 def _undecoded_lab(encoded: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ispkit.core.errors import FileError, ParamError, RecipeError
 from ispkit.core.frame import Domain
+from ispkit.data.pairs import RawPairs
+from ispkit.data.synthetic_pairs import SyntheticPairs
 from ispkit.isp.learned.catalog import build
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
@@ -41,19 +43,32 @@ def build_isp(recipe: Recipe) -> LearnedISP:
 def fit_transform(isp: LearnedISP, recipe: Recipe, data: SampleSet) -> None:
     """Start DeepISP's W at the mean or median of the affine maps that fit each training picture; section IV-C.
 
-    Nothing without `recipe.w_init`. Raises `RecipeError` for an ISP without a part that is a DeepISP.
+    One window of each of `recipe.w_init_pictures` pictures is looked at. Nothing without `recipe.w_init`, and nothing
+    with `recipe.start`: those weights have learned what to add to the W that came with them, and keep it. Raises
+    `RecipeError` for an ISP without a part that is a DeepISP.
     """
     if recipe.w_init is None:
         return
     parts = [p for p in isp.named_parts.values() if isinstance(p.net, DeepISP) and not p.net.shape.low_only]
     if not parts:
         raise RecipeError(f"w_init: {recipe.isp.name!r} has no color transform to fit; leave w_init out")
+    if recipe.start is not None:
+        return
     part = parts[0]
     data.set_epoch(0)
-    fits = [_fit(part, data, i) for i in range(min(len(data), recipe.w_init_pictures))]
+    fits = [_fit(part, data, i) for i in _one_of_each(data)[: recipe.w_init_pictures]]
     stack = torch.cat(fits)
     average = stack.mean(0) if recipe.w_init == "mean" else stack.median(0).values
     cast(DeepISP, part.net).set_initial_transform(average)
+
+
+def _one_of_each(data: SampleSet) -> range:
+    """Indices of one window of each picture."""
+    if isinstance(data, RawPairs):  # windows of a pair follow each other
+        return range(0, len(data), data.settings.windows)
+    if isinstance(data, SyntheticPairs):  # every picture comes once before the first comes again
+        return range(len(data.pictures))
+    return range(len(data))
 
 
 @torch.no_grad()

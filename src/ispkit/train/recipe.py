@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ispkit.core.errors import RecipeError, nearest
-from ispkit.train.config import Recipe
+from ispkit.train.config import LENGTHS, Recipe
 from ispkit.train.fields import build, plain
 
 _SHIPPED = Path(__file__).parent / "recipes"
@@ -57,15 +57,15 @@ def anchored(content: dict[str, Any], base: Path) -> dict[str, Any]:
     """A copy whose paths are absolute, relative ones taken from `base`."""
     result = copy.deepcopy(content)
     inner = [result.get("data"), result.get("held_out")]
-    inner += [room.get("options") for room in inner if isinstance(room, dict)]
-    for room in (result, *(r for r in inner if isinstance(r, dict))):
+    inner += [source.get("options") for source in inner if isinstance(source, dict)]
+    for mapping in (result, *(m for m in inner if isinstance(m, dict))):
         for key in _PATHS:
-            value = room.get(key)
+            value = mapping.get(key)
             if isinstance(value, str) and value != _MADE:
-                room[key] = str(base / Path(value).expanduser())
-        program = room.get("isp")
-        if room is not result and isinstance(program, str) and (base / program).is_file():
-            room["isp"] = str(base / program)
+                mapping[key] = str(base / Path(value).expanduser())
+        program = mapping.get("isp")
+        if mapping is not result and isinstance(program, str) and (base / program).is_file():
+            mapping["isp"] = str(base / program)
     return result
 
 
@@ -87,8 +87,11 @@ def identity(recipe: Recipe) -> str:
 
 
 def changed(content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """A copy with PLACE=VALUE put in, values as YAML reads them; a place is names and list positions with dots."""
-    result = copy.deepcopy(content)
+    """A copy with PLACE=VALUE put in, values as YAML reads them; a place is names and list positions with dots.
+
+    A phase's steps, epochs or seconds put in replace whichever of them it had.
+    """
+    result, said = copy.deepcopy(content), [s.partition("=")[0] for s in settings]
     for setting in settings:
         place, sign, text = setting.partition("=")
         if not sign or not place:
@@ -104,8 +107,12 @@ def changed(content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         if isinstance(at, list):
             _inside(at, last, setting)
             at[int(last)] = value
-        else:
-            at[last] = value
+            continue
+        if path[:1] == ["phases"] and last in LENGTHS and value is not None:
+            for other in LENGTHS:
+                if ".".join([*path, other]) not in said:
+                    at.pop(other, None)
+        at[last] = value
     return result
 
 

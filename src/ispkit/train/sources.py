@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -10,7 +12,7 @@ from typing import Any, Literal, Protocol
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.data.pairs import PairSettings, RawPairs, pair_files
 from ispkit.data.pairs_check import PairReport, check_pairs
-from ispkit.data.pairs_files import chosen
+from ispkit.data.pairs_files import EmptySplitError, chosen, held_out_names
 from ispkit.data.pairs_read import Finish, Reading, Restore
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
@@ -23,6 +25,9 @@ from ispkit.train.mimic import Count, mimic_pairs, raw_files
 from ispkit.train.stream import SampleSet
 
 Split = Literal["train", "val", "test", "all"]
+_OTHER_WORDS = {"crop": "patch", "patch": "crop"}
+"""what one source calls its windows, and another"""
+_LOOKED_AT = 8  # pairs, before a training begins
 _HELD_OUT_SEED = 1_000_003
 """added to the seed for held-out data, so that their noise is never that of training"""
 
@@ -78,13 +83,13 @@ class Pairs(PairWindows):
     layout: str = "folder"
     """key of `data.pairs_layouts.LAYOUTS`"""
     split: Split = "train"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    layout_options: Mapping[str, Any] = field(default_factory=dict)
     """the layout's own, such as {pictures: DIR}, and held_out, the share for testing"""
 
     def open(self, opening: Opening) -> RawPairs:
         """Random windows to learn from, middle ones to judge on."""
         folder = _given("folder", self.folder)
-        files = pair_files(self.layout, folder, split=_split(self.split), options=self.options)
+        files = pair_files(self.layout, folder, split=_split(self.split), options=self.layout_options)
         seed = opening.seed if opening.learning else None
         return RawPairs(files, self.settings(learning=opening.learning), seed=seed)
 
@@ -142,10 +147,9 @@ class Synthetic:
     def read(where: str, content: Mapping[str, Any]) -> Synthetic:
         """The fields of the settings stand beside the source's own."""
         own = {f.name for f in fields(Synthetic)} - {"settings"}
-        known = [*own, *(f.name for f in fields(SyntheticSettings))]
         for key in content:
-            if key not in known:
-                raise RecipeError(f"{where}.{key}: unknown name; {nearest(str(key), known)}")
+            if key not in _words(Synthetic):
+                raise RecipeError(f"{where}.{key}: unknown name; {nearest(str(key), _words(Synthetic))}")
         settings = build(SyntheticSettings, where, {k: v for k, v in content.items() if k not in own})
         source = build(Synthetic, where, {k: v for k, v in content.items() if k in own})
         return Synthetic(**{**{n: getattr(source, n) for n in own}, "settings": settings})
@@ -160,6 +164,9 @@ def source_of(where: str, name: str, options: Mapping[str, Any]) -> Source:
     if name not in SOURCES:
         raise RecipeError(f"{where}: no source {name!r}; {nearest(name, SOURCES)}")
     kind = SOURCES[name]
+    for word, meant in _OTHER_WORDS.items():
+        if word in options and word not in _words(kind) and meant in _words(kind):
+            raise RecipeError(f"{where}.{word}: unknown name; did you mean {meant!r}? Source {name!r} calls it so")
     source: Source = kind.read(where, options) if hasattr(kind, "read") else build(kind, where, options)
     return source
 
@@ -169,8 +176,14 @@ def open_sets(recipe: Recipe, targets: Path, progress: Count | None = None) -> S
     learn = source_of("data", recipe.data.source, recipe.data.options)
     judged = recipe.judged
     judge = None if judged is None else source_of("held_out", judged.source, judged.options)
-    train = learn.open(Opening(recipe.seed, targets, True, progress))
-    return Sets(train, None if judge is None else judge.open(Opening(recipe.seed, targets, False, progress)))
+    with _each_warning_once():
+        train = learn.open(Opening(recipe.seed, targets, True, progress))
+        try:
+            held_out = None if judge is None else judge.open(Opening(recipe.seed, targets, False, progress))
+        except EmptySplitError as error:
+            remedy = "give more pairs, or train without judging: --set held_out=null"
+            raise EmptySplitError(f"held_out: {error}; {remedy}") from error
+    return Sets(train, held_out)
 
 
 def check_data(recipe: Recipe, targets: Path, progress: Count | None = None) -> PairReport:
@@ -179,6 +192,16 @@ def check_data(recipe: Recipe, targets: Path, progress: Count | None = None) -> 
     if not isinstance(learn, RawPairs):
         raise RecipeError(f"data: source {recipe.data.source!r} makes its pairs itself; there is nothing to check")
     return check_pairs(learn.files, learn.settings.reading, progress=progress)
+
+
+def warn_of_pairs(data: SampleSet, warn: Callable[[str], None]) -> None:
+    """Look at some pairs before a training begins: a shifted picture teaches blur, and nothing else tells it."""
+    if not isinstance(data, RawPairs):
+        return
+    some = data.files[:: -(-len(data.files) // _LOOKED_AT)]
+    for found in check_pairs(some, data.settings.reading).checks:
+        if found.status in ("misaligned", "different"):
+            warn(f"pair {found.name} is {found.status}: {found.detail}; --check looks at all pairs")
 
 
 def folder_option(source: str) -> str:
@@ -192,17 +215,40 @@ def _given(name: str, value: str | None) -> str:
     return value
 
 
+def _words(kind: Any) -> list[str]:
+    """The options of a source."""
+    inner = [f.name for f in fields(SyntheticSettings)] if kind is Synthetic else []
+    return [*(f.name for f in fields(kind) if f.name != "settings"), *inner]
+
+
+@contextmanager
+def _each_warning_once() -> Iterator[None]:
+    """Both sides of a split list the same files; what is wrong with these is told once."""
+    told: set[str] = set()
+
+    def first(record: logging.LogRecord) -> bool:
+        new = record.getMessage() not in told
+        told.add(record.getMessage())
+        return new
+
+    log = logging.getLogger(EmptySplitError.__module__)
+    log.addFilter(first)
+    try:
+        yield
+    finally:
+        log.removeFilter(first)
+
+
 def _split(split: Split) -> str | None:
     return None if split == "all" else split
 
 
 def _share(names: list[str], split: Split, held_out: float) -> list[str]:
     """The names of one side of a split; "val" is "test"."""
-    count = min(len(names) - 1, max(1, round(held_out * len(names)))) if held_out else 0
-    kept = {names[int((k + 0.5) * len(names) / count)] for k in range(count)}
+    kept = held_out_names(names, held_out)
     if split == "all" or (split == "train" and not kept):
         return names
     found = [n for n in names if (n in kept) == (split != "train")]
     if not found:
-        raise RecipeError(f"held_out={held_out} leaves no picture for split {split!r}; give a larger share")
+        raise EmptySplitError(f"held_out={held_out:g} of {len(names)} leaves no picture for split {split!r}")
     return found

@@ -62,7 +62,7 @@ class Stream:
             batch_sampler=_Row(self, first),
             collate_fn=Sample.cat,
             num_workers=workers,
-            worker_init_fn=_deaf,
+            worker_init_fn=_ignore_ctrl_c,
             generator=torch.Generator().manual_seed(self.seed),
         )
         samples: Iterator[Sample] = iter(loader)
@@ -123,7 +123,7 @@ class _ByEpoch(Dataset[Sample]):
             self.epoch = epoch
 
 
-def _deaf(_: int) -> None:
-    """Ctrl-C is the training process's to handle."""
+def _ignore_ctrl_c(_: int) -> None:
+    """In a process that reads data: Ctrl-C is the training process's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -86,7 +86,7 @@ class RunFolder:
     def worked_s(self) -> float:
         """Wall seconds of all sittings, each from its beginning to its last event.
 
-        What the next sitting finds unfinished, it notes before it begins: that is no part of the sitting that was killed.
+        What the next sitting finds unfinished is noted before it begins: no part of the sitting that was killed.
         """
         sittings: list[tuple[datetime, datetime]] = []
         probing = None  # the process that does, or did until now: its search belongs to the same sitting

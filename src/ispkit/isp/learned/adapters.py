@@ -123,7 +123,8 @@ class BilinearAdapter:
 
     Schwartz et al., DeepISP, 2018: the released code encodes the input of the full ISP with the sRGB curve and shifts
     it to [-0.5, 0.5], the picture comes back with 0.5 added; for demosaicing alone (`encode=False`) the input is
-    linear. There is no white balance.
+    linear. There is no white balance. The black level is subtracted, in every preset; the released code divides what is
+    stored by 1023 and subtracts none.
     """
 
     writes: Domain = Domain.DISPLAY_RGB
@@ -164,9 +165,9 @@ class BilinearAdapter:
 class PictureAdapter:
     """Three colors in, three colors out: between the parts of an ISP.
 
-    CameraNet's Enhance-Net clips the restored picture to [0, 1] and applies a curve: "srgb" to linear sRGB (the paper's
-    "sRGB gamma" for the step from XYZ to sRGB), or "power", max(x, 1e-4)^(1/2.2), to XYZ (the released code, with
-    `space="xyz"`).
+    CameraNet's Enhance-Net reads the restored picture behind a curve: "srgb" clips linear sRGB to [0, 1] and encodes it
+    (the paper's "sRGB gamma" for the step from XYZ to sRGB); "power" is max(x, 1e-4)^(1/2.2) of XYZ, without an upper
+    end (the released code, with `space="xyz"`): white has a Z of 1.089.
     `writes_space="xyz"` says that the net gives XYZ.
     """
 
@@ -193,11 +194,11 @@ class PictureAdapter:
         return frame.data
 
     def enter(self, x: Tensor) -> Tensor:
-        """The space and the curve, which clips to [0, 1]."""
+        """The space and the curve."""
         x = to_xyz(x) if self.space == "xyz" else x
         if self.curve == "srgb":
             return srgb_encode(x)
-        return x.clamp(_FLOOR, 1.0) ** (1 / 2.2) if self.curve == "power" else x
+        return x.clamp(min=_FLOOR) ** (1 / 2.2) if self.curve == "power" else x
 
     def leave(self, out: Tensor) -> Tensor:
         """To linear sRGB where the net gives XYZ."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ispkit.core.errors import ParamError, nearest
 from ispkit.core.frame import Domain
@@ -17,7 +18,7 @@ from ispkit.isp.learned.adapters import BilinearAdapter, Exposure, PackedAdapter
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
 from ispkit.nets import cameranet, can24, chain, deepcamera, deepisp, l3, nafnet, sid_unet, srgan
-from ispkit.nets.layers import chosen
+from ispkit.nets.layers import chosen, typed
 
 
 def names() -> tuple[str, ...]:
@@ -28,19 +29,46 @@ def names() -> tuple[str, ...]:
 def build(name: str, **options: Any) -> LearnedISP:
     """A learned ISP with fresh weights (of torch's global generator), in training mode.
 
-    Raises `ParamError` for an unknown name or option, or a value that makes no net.
+    Raises `ParamError` for an unknown name or option, a value of another kind, or one that makes no net.
 
     >>> list(build("cameranet", preset="small").parts)
     ['restore', 'enhance']
     """
+    known = list(dict.fromkeys(option.partition(".")[0] for option in options_of(name)))
+    hints = get_type_hints(BUILDERS[name])
+    for option in options:
+        if option not in known:
+            raise ParamError(f"{name}: no option {option!r}; {nearest(option, known)}")
+    try:
+        return BUILDERS[name](**{k: typed(k, hints.get(k, Any), v) for k, v in _plain(options).items()})
+    except ParamError as error:
+        raise ParamError(f"{name}: {error}") from error
+
+
+def options_of(name: str) -> dict[str, str]:
+    """What `build` takes for a name: option -> its words with the default first, or the preset paper's value.
+
+    Fields of the shape of one of several nets are told as "restore.width": they go into a mapping of that name. Raises
+    `ParamError` for an unknown name.
+
+    >>> options_of("sid-unet")["edge"], options_of("cameranet")["restore.convs"]
+    ('reflect', '3')
+    """
     if name not in BUILDERS:
         raise ParamError(f"no learned ISP {name!r}; {nearest(name, BUILDERS)}")
-    known = inspect.signature(BUILDERS[name]).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())  # those check the names of their shape
-    for option in options:
-        if option not in known and not open_ended:
-            raise ParamError(f"{name}: no option {option!r}; {nearest(option, known) if known else 'it has none'}")
-    return BUILDERS[name](**_plain(options))
+    known, hints = inspect.signature(BUILDERS[name]).parameters, get_type_hints(BUILDERS[name])
+    shapes = SHAPES.get(name, {})
+    found = {"preset": "|".join(next(iter(shapes.values())))} if shapes else {}
+    for option in known.values():
+        if option.kind is not option.VAR_KEYWORD and option.name not in ("preset", *shapes):
+            words = get_args(hints[option.name]) if get_origin(hints[option.name]) is Literal else ()
+            found[option.name] = "|".join(dict.fromkeys(map(_word, (option.default, *words))))
+    flat = any(option.kind is option.VAR_KEYWORD for option in known.values())
+    for part, presets in shapes.items():
+        for field in fields(presets["paper"]) if flat or part in known else ():
+            key = field.name if flat else f"{part}.{field.name}"
+            found.setdefault(key, _word(getattr(presets["paper"], field.name)))
+    return found
 
 
 def _deepisp(*, preset: str = "paper", exposure: Exposure = "none", **shape: Any) -> LearnedISP:
@@ -181,6 +209,13 @@ def _plain(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
 
 
+def _word(value: Any) -> str:
+    """As YAML writes it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_word, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _packed(preset: str, noise_map: bool | None, exposure: Exposure, *, writes: Domain) -> PackedAdapter:
     wanted = preset != "released" if noise_map is None else noise_map
     space: Space = "xyz" if writes is Domain.LINEAR_RGB else "rgb"
@@ -207,3 +242,18 @@ BUILDERS: Mapping[str, Callable[..., LearnedISP]] = {
     "nafnet": _nafnet,
 }
 """name -> function(options) -> LearnedISP"""
+
+SHAPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "deepisp": {"isp": deepisp.PRESETS},
+    "deepisp-ll": {"isp": deepisp.LOW_PRESETS},
+    "cameranet": {"restore": cameranet.RESTORE_PRESETS, "enhance": cameranet.ENHANCE_PRESETS},
+    "cameranet-one-stage": {"isp": cameranet.ENHANCE_PRESETS},
+    "cameranet-three-stage": {"nets": cameranet.RESTORE_PRESETS},
+    "srgan-can": {"restore": srgan.PRESETS, "enhance": can24.PRESETS},
+    "srgan-can-one-stage": {"restore": srgan.PRESETS, "enhance": can24.PRESETS},
+    "sid-unet": {"isp": sid_unet.PRESETS},
+    "deepcamera": {"isp": deepcamera.PRESETS},
+    "l3": {"isp": l3.PRESETS},
+    "nafnet": {"isp": nafnet.PRESETS},
+}
+"""name -> net -> preset -> shape, whose fields are options: of the name itself or, with several nets, of a net"""

@@ -32,11 +32,20 @@ def develop_learned(
     """
     orientation = frame.meta.orientation[0]
     if crop is None:
-        return turned(codes(isp.render(frame, execution).data[0], bits), orientation)
+        return codes_of(isp.render(frame, execution), bits=bits)
     y, x, height, width = sensor_window(crop, frame.size, orientation)
     top, left, part = _reach(frame, isp, (y, x, height, width))
     data = isp.render(part, execution).data[0]
     return turned(codes(data[:, y - top : y - top + height, x - left : x - left + width], bits), orientation)
+
+
+def codes_of(finished: Frame, *, bits: int = 8, crop: Window | None = None) -> Codes:
+    """A finished frame upright, or the window `crop` of it, as codes. Raises `ShapeError` for one outside."""
+    data, orientation = finished.data[0], finished.meta.orientation[0]
+    if crop is not None:
+        y, x, height, width = sensor_window(crop, finished.size, orientation)
+        data = data[:, y : y + height, x : x + width]
+    return turned(codes(data, bits), orientation)
 
 
 def learned_look(frame: Frame, isp: LearnedISP) -> Look:

@@ -79,15 +79,20 @@ class LearnedISP(nn.Module):
             frame = part(frame, run)
             yield name, frame
 
-    @torch.no_grad()
     def render(self, frame: Frame, execution: Execution | None = None) -> Frame:
         """The finished frame, run as `execution` says (in tiles by default) where the weights are; no gradients."""
+        *_, (_, last) = self.rendered_steps(frame, execution)
+        return last
+
+    @torch.no_grad()
+    def rendered_steps(self, frame: Frame, execution: Execution | None = None) -> Iterator[tuple[str, Frame]]:
+        """The frame after each part of `render`, as (part name, frame), where `frame` lies."""
         there = frame.data.device
         run = (execution or Execution()).runner(self)
         frame = frame.to(next(self.parameters()).device)
-        for part in self.entered_at(frame).values():
+        for name, part in self.entered_at(frame).items():
             frame = part(frame, run)
-        return frame.to(there)
+            yield name, frame.to(there)
 
     def _runner(self, frame: Frame) -> Runner:
         height, width = frame.size
