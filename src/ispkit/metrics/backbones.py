@@ -1,6 +1,8 @@
-"""The feature stacks of AlexNet, VGG-16 and SqueezeNet 1.1; state dict names are torchvision's."""
+"""The feature stacks of AlexNet, VGG-16, VGG-19 and SqueezeNet 1.1; state dict names are torchvision's."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,14 @@ FEATURES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 def backbone(name: str) -> nn.Sequential:
-    """The convolutional part of `name` (a key of `FEATURES`), with random weights."""
-    return {"alex": _alexnet, "vgg16": _vgg16, "squeeze": _squeezenet}[name]()
+    """The convolutional part of alex, vgg16, vgg19 or squeeze, with random weights."""
+    made: dict[str, Callable[[], nn.Sequential]] = {
+        "alex": _alexnet,
+        "vgg16": lambda: _vgg((2, 2, 3, 3, 3)),
+        "vgg19": lambda: _vgg((2, 2, 4, 4, 4)),
+        "squeeze": _squeezenet,
+    }
+    return made[name]()
 
 
 def _alexnet() -> nn.Sequential:
@@ -36,11 +44,11 @@ def _alexnet() -> nn.Sequential:
     )
 
 
-def _vgg16() -> nn.Sequential:
-    """Simonyan & Zisserman 2015, configuration D; up to the last ReLU."""
+def _vgg(depths: tuple[int, ...]) -> nn.Sequential:
+    """Simonyan & Zisserman 2015, configurations D and E; up to the last ReLU."""
     layers: list[nn.Module] = []
     channels = 3
-    for stage, (width, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))):
+    for stage, (width, depth) in enumerate(zip((64, 128, 256, 512, 512), depths, strict=True)):
         if stage:
             layers.append(nn.MaxPool2d(2, 2))
         for _ in range(depth):

@@ -48,7 +48,7 @@ class Perceptual:
     @cached_property
     def features(self) -> nn.Sequential:
         """The frozen backbone with the user's weights, read at first use."""
-        net = _vgg19() if self.backbone == "vgg19" else backbone(self.backbone)
+        net = backbone(self.backbone)
         found = read_weights(self.weights, f"the ImageNet weights of {self.backbone}, as torchvision publishes them")
         body = {k.removeprefix("features."): v for k, v in found.items() if k.startswith("features.")}
         try:
@@ -60,16 +60,3 @@ class Perceptual:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
         return net.eval().requires_grad_(False)
-
-
-def _vgg19() -> nn.Sequential:
-    """Simonyan & Zisserman 2015, configuration E; names and order are torchvision's, up to the last ReLU."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for stage, (width, depth) in enumerate(((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))):
-        if stage:
-            layers.append(nn.MaxPool2d(2, 2))
-        for _ in range(depth):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-    return nn.Sequential(*layers)

@@ -17,6 +17,7 @@ import yaml
 
 from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
+from ispkit.io.lock import alone_in
 from ispkit.train.config import Recipe
 from ispkit.train.recipe import identity, to_data, to_recipe
 
@@ -98,32 +99,6 @@ class TrainFolder:
 
 @contextmanager
 def working_in(path: str | os.PathLike[str]) -> Iterator[TrainFolder]:
-    """Open a folder to train in it, alone; the system gives the lock back however the process ends.
-
-    Raises `FileError` where it cannot be made or another process works in it.
-    """
-    room = TrainFolder(path)
-    try:
-        room.path.mkdir(parents=True, exist_ok=True)
-        handle = (room.path / ".lock").open("a+b")
-    except OSError as error:
-        raise FileError(f"cannot work in {room.path}: {error.strerror}") from error
-    with handle:
-        if not _lock(handle.fileno()):
-            raise FileError(f"{room.path}: another training is running in this folder; wait for it or choose another")
-        yield room
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    """Open a folder to work in it, alone. Raises `FileError` where another process does."""
+    with alone_in(path, "training"):
+        yield TrainFolder(path)

@@ -19,6 +19,7 @@ import yaml
 
 from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
+from ispkit.io.lock import alone_in
 from ispkit.tune.artifacts import ArtifactStore
 
 _LIBRARIES = ("ispkit", "optuna", "cmaes", "torch", "numpy", "scipy")
@@ -103,20 +104,9 @@ class RunFolder:
 
 @contextmanager
 def working_in(path: str | os.PathLike[str]) -> Iterator[RunFolder]:
-    """Open a folder to work in it, alone: the system gives the lock back however the process ends.
-
-    Raises `FileError` where it cannot be made or another process works in it.
-    """
-    room = RunFolder(path)
-    try:
-        room.path.mkdir(parents=True, exist_ok=True)
-        handle = (room.path / ".lock").open("a+b")
-    except OSError as error:
-        raise FileError(f"cannot work in {room.path}: {error.strerror}") from error
-    with handle:
-        if not _lock(handle.fileno()):
-            raise FileError(f"{room.path}: another study is running in this folder; wait for it or choose another")
-        yield room
+    """Open a folder to work in it, alone. Raises `FileError` where another process does."""
+    with alone_in(path, "study"):
+        yield RunFolder(path)
 
 
 def write_json(path: Path, facts: Any) -> None:
@@ -132,21 +122,6 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path}: cannot be read ({error.strerror}); is this the folder of a study?") from error
     except ValueError as error:
         raise FileError(f"{path}: not JSON ({error})") from error
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _ends_a_line(path: Path) -> bool:
