@@ -182,7 +182,10 @@ def _finish(out: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
         if rows:
             console.print(_table(rows), "")
     left_out = f", {len(result['skipped'])} left out" if result["skipped"] else ""
-    console.print(f"{len(result['pictures'])} pictures{left_out}; ± half a 95 % interval; * a difference beyond chance")
+    count = len(result["pictures"])
+    console.print(
+        f"{count} picture{'s' * (count != 1)}{left_out}; ± half a 95 % interval; * a difference beyond chance"
+    )
     console.print(f"Written: {out / RESULT}", markup=False, highlight=False)
 
 
