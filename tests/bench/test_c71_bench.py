@@ -23,6 +23,10 @@ from ispkit.bench.c71_rig import run_c71_rig
 from ispkit.bench.rig_scenes import LIGHTS_K, RigSetup, exposure_matching, rig_scenes
 from ispkit.data.tuning_sets import picture_of
 from ispkit.isp.c71 import C71
+from ispkit.ops.cfa import planes
+from ispkit.ops.encode import srgb_decode
+from ispkit.ops.levels import linearize
+from ispkit.sensor.unprocess import camera_of
 from ispkit.tune.objectives.reference import REFERENCE
 from ispkit.tune.problem import PictureProblem, as_picture
 
@@ -107,3 +111,15 @@ def test_both_experiments_leave_tables_and_go_on_where_they_stopped(tmp_path):
     assert [row["tuned by injection"] for row in through.tables[0].rows] == [
         row["tuned"] for row in again.tables[0].rows
     ]
+
+
+def test_daylight_on_the_screen_is_the_light_and_the_exposure_of_injected_shots():
+    sensor = TINY.camera()
+    setup = exposure_matching(RigSetup(sensor, screen=(360, 640), view=(144, 256)), "D65")
+    scene = next(s for s in rig_scenes(setup, gains=(1.0,)) if s.conditions["cct_k"] == LIGHTS_K["D65"])
+    meta = scene.frame.meta
+    sites = planes(linearize(scene.frame.data, meta.black_level, meta.white_level))[0].mean((1, 2))
+    assert meta.cfa == "RGGB"
+    seen = torch.stack([sites[0], sites[1:3].mean(), sites[3]]).double()
+    injected = camera_of(sensor).to_sensor[0] @ srgb_decode(scene.target)[0].double().mean((1, 2))
+    torch.testing.assert_close(seen, injected, rtol=0.01, atol=0)

@@ -132,8 +132,8 @@ _NOTES = (
     "They are found in daylight, pixels first, then KPIs, where a render costs a third of one of the whole set; then "
     "the colors under the other lights alone.",
     "The KPIs to reach under every light are those of the baseline in daylight, the one light that it was made for.",
-    "Daylight on the screen is the light of the injected shots: 6504 K on the Planckian locus. Standard D65 is another "
-    "white (green 2.7 % stronger against red and blue): what is tuned in one light is not right in the other.",
+    "Daylight on the screen is the light of the injected shots: 6504 K on the Planckian locus. Standard D65 is a "
+    "greener white: what is tuned in one light is not right in the other.",
     "The rig's exposure is set once so that the screen's white reads like the white of the injected shots.",
 )
 

@@ -106,7 +106,9 @@ def run_learned_full(out: Path, bench: LearnedBench, *, command: str, watch: Wat
         gaps.append({"network": entrant.name, **_gap(isps, known[: len(shots)], shots)})
     lines = {c.name: c.runs[0].curve for c in found if c.runs}
     draw_curves(out / "learned_full.png", lines, labels=("processor time, s", "PSNR of held-out pictures, dB"))
-    moved = _transfer(out, bench, school, next(c for c in found if c.name == OURS).runs[0].isp)
+    there = School(out, bench, _sets(bench, learned, tested, looks, "another"), watch)
+    ours = next(c for c in found if c.name == OURS).runs[0].isp
+    moved = _transfer(there, ours, _shots(tested, looks[1], bench, "another"))
     seconds = max(training_s(found), time.monotonic() - began)
     tables = [
         Table("Low light: a quarter of the exposure", _rows(found, OURS, "CameraNet's PSNR less it", bench)),
@@ -175,12 +177,9 @@ def _gap(isps: Sequence[LearnedISP], known: Sequence[Sample], shots: Sequence[Sa
     return {"L1 training": train, "L1 test": test, "ratio": test / train}
 
 
-def _transfer(out: Path, bench: LearnedBench, school: School, ours: LearnedISP) -> list[dict[str, Any]]:
+def _transfer(there: School, ours: LearnedISP, shots: Sequence[Sample]) -> list[dict[str, Any]]:
     """CameraNet on another camera: as it is, with a Restore-Net of that camera, and trained there as a whole."""
-    learned, tested = bench.pictures()
-    looks = finished_pictures(learned), finished_pictures(tested)
-    there = School(out, bench, _sets(bench, learned, tested, looks, "another"), school.watch)
-    isp = ENTRANTS[0].isp
+    isp, bench = ENTRANTS[0].isp, there.bench
     restoring = Entrant("CameraNet, another camera, restore", isp, (_RESTORE,))
     whole = Entrant("CameraNet, another camera", isp, _TWO_STEPS)
     fresh, full = there.train(restoring, bench.seed).isp, there.train(whole, bench.seed).isp
@@ -190,7 +189,6 @@ def _transfer(out: Path, bench: LearnedBench, school: School, ours: LearnedISP) 
         "its Enhance-Net, a Restore-Net of this camera": LearnedISP(parts).eval(),
         "CameraNet of this camera": full,
     }
-    shots = _shots(tested, looks[1], bench, "another")
     found = [entry(name, [way], partial(_scores, shots)) for name, way in ways.items()]
     return _rows(found, found[0].name, "the first row's PSNR less it", bench)
 
