@@ -1,4 +1,4 @@
-"""The whole ISP in low light: learned ISPs, their ablations, and classical ones (Liang et al. 2021, tables II to V)."""
+"""The whole ISP in low light: learned ISPs, their ablations, and classical ones (Liang et al. 2021, tables I to III)."""
 
 from __future__ import annotations
 
