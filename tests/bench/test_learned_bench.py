@@ -12,8 +12,8 @@ from ispkit.bench.learned_parts import (
     CAMERAS,
     Entrant,
     LearnedBench,
-    School,
-    Stint,
+    PhasePlan,
+    Trainer,
     beside,
     over_seeds,
     sensor_of,
@@ -22,6 +22,7 @@ from ispkit.bench.learned_parts import (
 from ispkit.bench.learned_rivals import LibRawAuto, Turned, fitted_l3
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.isp.learned.weights import read_card
 from ispkit.isp.recipe import preset
 from ispkit.metrics.fidelity import psnr
 from ispkit.ops.encode import srgb_decode
@@ -33,7 +34,7 @@ NET = {"name": "nafnet", "preset": "small", "width": 8}
 
 
 def tiny(name="NAFNet", **isp):
-    return Entrant(name, {**NET, **isp}, (Stint("isp", ("isp",), "l2"),))
+    return Entrant(name, {**NET, **isp}, (PhasePlan("isp", ("isp",), "l2"),))
 
 
 def sets(**more):
@@ -79,16 +80,16 @@ def test_scores_are_those_of_the_truth():
 
 
 def test_a_training_that_is_finished_is_taken_as_it_is(tmp_path):
-    school = School(tmp_path, TINY, sets())
-    first = school.train(tiny(), 0)
+    trainer = Trainer(tmp_path, TINY, sets(), TINY.synthetic(colors="srgb", sigma=[1, 10]))
+    first = trainer.train(tiny(), 0)
     log = next(tmp_path.glob("*/log.jsonl")).read_bytes()
-    again = school.train(tiny(), 0)
+    again = trainer.train(tiny(), 0)
     assert next(tmp_path.glob("*/log.jsonl")).read_bytes() == log
     assert all(torch.equal(a, b) for a, b in zip(first.isp.parameters(), again.isp.parameters(), strict=True))
     assert (first.steps, first.curve) == (again.steps, again.curve)
     assert first.steps > 0
     assert first.seconds >= TINY.seconds
-    other = school.train(tiny(), 1)
+    other = trainer.train(tiny(), 1)
     assert not all(torch.equal(a, b) for a, b in zip(first.isp.parameters(), other.isp.parameters(), strict=True))
 
 
@@ -151,6 +152,8 @@ def test_learning_to_be_another_isp_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(mimic, "_PIPELINES", ("neutral",))
     bench = mimic.MimicBench(**{**vars(TINY), "teacher": "camera-like", "pairs": 8, "unseen": 2, "renders": 4})
     found = mimic.run_mimic(tmp_path, bench, command="test")
+    card = read_card(next(tmp_path.glob("camera-like/nafnet*/weights.safetensors")))
+    assert (card.data["source"], card.data["isp"]) == ("mimic", "camera-like")
     assert [row["method"] for row in found.tables[0].rows] == ["neutral, as it comes", "neutral, tuned", "NAFNet"]
     assert len(list((tmp_path / "raws" / "known").glob("*.dng"))) == 8
     assert re.search(r"dB", found.claims[0].measured)

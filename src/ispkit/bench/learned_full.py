@@ -1,4 +1,4 @@
-"""The whole ISP in low light: learned ISPs, their ablations, and classical ones (Liang et al. 2021, tables I to III)."""
+"""The whole ISP in low light: learned ISPs, ablations, classical ones (Liang et al. 2021, tables I to III)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ispkit.bench.learned_parts import (
     Entrant,
     Entry,
     LearnedBench,
+    PhasePlan,
     Pictures,
-    School,
-    Stint,
+    Trainer,
     Watch,
     entry,
     sensor_of,
@@ -42,12 +42,12 @@ from ispkit.ops.stretch import stretch_luminance
 from ispkit.train.loop import Sets
 
 _EXPOSURE, _GAIN = 0.25, (2.0, 16.0)  # a quarter of the light as in DeepISP, at a gain drawn for each window
-_WHOLE = (Stint("isp", ("isp",), "l1"),)
-_RESTORE = Stint("restore", ("restore",), "restoration", 0.4)
-_ENHANCE = Stint("enhance", ("enhance",), {"name": "l1", "reads": "restored"}, 0.3)
+_WHOLE = (PhasePlan("isp", ("isp",), "l1"),)
+_RESTORE = PhasePlan("restore", ("restore",), "restoration", 0.4)
+_ENHANCE = PhasePlan("enhance", ("enhance",), {"name": "l1", "reads": "restored"}, 0.3)
 _JOINT_LOSS = [{"name": "restoration", "part": "restore", "weight": 0.1}, {"name": "l1", "weight": 0.9}]
 _BOTH = ("restore", "enhance")
-_TWO_STEPS = (_RESTORE, _ENHANCE, Stint("joint", _BOTH, _JOINT_LOSS, 0.3, 2e-4))
+_TWO_STEPS = (_RESTORE, _ENHANCE, PhasePlan("joint", _BOTH, _JOINT_LOSS, 0.3, 2e-4))
 _SMALL = {"preset": "small", "exposure": "baseline"}
 
 ENTRANTS: tuple[Entrant, ...] = (
@@ -57,20 +57,23 @@ ENTRANTS: tuple[Entrant, ...] = (
         "CameraNet, three stages",
         {"name": "cameranet-three-stage", **_SMALL},
         (
-            Stint("restore", ("demosaic", "restore"), "restoration", 0.4),
+            PhasePlan("restore", ("demosaic", "restore"), "restoration", 0.4),
             _ENHANCE,
-            Stint("joint", ("demosaic", "restore", "enhance"), _JOINT_LOSS, 0.3, 2e-4),
+            PhasePlan("joint", ("demosaic", "restore", "enhance"), _JOINT_LOSS, 0.3, 2e-4),
         ),
     ),
-    Entrant("CameraNet, without step 1", {"name": "cameranet", **_SMALL}, (Stint("joint", _BOTH, _JOINT_LOSS),)),
+    Entrant("CameraNet, without step 1", {"name": "cameranet", **_SMALL}, (PhasePlan("joint", _BOTH, _JOINT_LOSS),)),
     Entrant(
         "CameraNet, without step 2",
         {"name": "cameranet", **_SMALL},
-        (Stint("restore", ("restore",), "restoration", 0.55), Stint("enhance", ("enhance",), _ENHANCE.loss, 0.45)),
+        (
+            PhasePlan("restore", ("restore",), "restoration", 0.55),
+            PhasePlan("enhance", ("enhance",), _ENHANCE.loss, 0.45),
+        ),
     ),
     Entrant("SRGAN + CAN24, two stages", {"name": "srgan-can", **_SMALL}, _TWO_STEPS),
     Entrant("SRGAN + CAN24, one stage", {"name": "srgan-can-one-stage", **_SMALL}, _WHOLE),
-    Entrant("DeepISP", {"name": "deepisp", **_SMALL}, (Stint("isp", ("isp",), "deepisp", 1.0, 5e-4),), "mean"),
+    Entrant("DeepISP", {"name": "deepisp", **_SMALL}, (PhasePlan("isp", ("isp",), "deepisp", 1.0, 5e-4),), "mean"),
     Entrant("See-in-the-Dark U-Net", {"name": "sid-unet", **_SMALL}, _WHOLE),
     Entrant("DeepCamera", {"name": "deepcamera", **_SMALL}, _WHOLE),
     Entrant("NAFNet", {"name": "nafnet", **_SMALL}, _WHOLE),
@@ -93,20 +96,20 @@ def run_learned_full(out: Path, bench: LearnedBench, *, command: str, watch: Wat
     began = time.monotonic()
     learned, tested = bench.pictures()
     looks = finished_pictures(learned), finished_pictures(tested)
-    school = School(out, bench, _sets(bench, learned, tested, looks), watch)
+    trainer = Trainer(out, bench, _sets(bench, learned, tested, looks), _told(bench, "trained on"), watch)
     known, shots = (_shots(p, t, bench) for p, t in ((learned, looks[0]), (tested, looks[1])))
     found = [
-        entry(name, [isp], partial(_scores, shots)) for name, isp in _rivals(out, known, school.sets, bench).items()
+        entry(name, [isp], partial(_scores, shots)) for name, isp in _rivals(out, known, trainer.sets, bench).items()
     ]
     gaps = []
     for entrant in ENTRANTS:
-        runs = school.train_all(entrant)
+        runs = trainer.train_all(entrant)
         isps = [r.isp for r in runs]
         found.append(replace(entry(entrant.name, isps, partial(_scores, shots)), runs=tuple(runs)))
         gaps.append({"network": entrant.name, **_gap(isps, known[: len(shots)], shots)})
     lines = {c.name: c.runs[0].curve for c in found if c.runs}
     draw_curves(out / "learned_full.png", lines, labels=("processor time, s", "PSNR of held-out pictures, dB"))
-    there = School(out, bench, _sets(bench, learned, tested, looks, "another"), watch)
+    there = Trainer(out, bench, _sets(bench, learned, tested, looks, "another"), _told(bench, "another"), watch)
     ours = next(c for c in found if c.name == OURS).runs[0].isp
     moved = _transfer(there, ours, _shots(tested, looks[1], bench, "another"))
     seconds = max(training_s(found), time.monotonic() - began)
@@ -123,6 +126,12 @@ def _settings(camera: str, side: int, **more: Any) -> SyntheticSettings:
     sensor = sensor_of(camera)
     light = {"exposure": (_EXPOSURE, _EXPOSURE), "gain": _GAIN}
     return SyntheticSettings(patch=(side, side), sensor=sensor, colors="sensor", **{**light, **more})
+
+
+def _told(bench: LearnedBench, camera: str) -> dict[str, Any]:
+    """What is learned from, as a recipe says it; the second camera's colors are those of `sensor_of`."""
+    light = {"exposure": [_EXPOSURE, _EXPOSURE], "gain": list(_GAIN)}
+    return bench.synthetic(sensor=CAMERAS[camera], colors="sensor", finish="auto", **light)
 
 
 def _sets(
@@ -177,7 +186,7 @@ def _gap(isps: Sequence[LearnedISP], known: Sequence[Sample], shots: Sequence[Sa
     return {"L1 training": train, "L1 test": test, "ratio": test / train}
 
 
-def _transfer(there: School, ours: LearnedISP, shots: Sequence[Sample]) -> list[dict[str, Any]]:
+def _transfer(there: Trainer, ours: LearnedISP, shots: Sequence[Sample]) -> list[dict[str, Any]]:
     """CameraNet on another camera: as it is, with a Restore-Net of that camera, and trained there as a whole."""
     isp, bench = ENTRANTS[0].isp, there.bench
     restoring = Entrant("CameraNet, another camera, restore", isp, (_RESTORE,))

@@ -20,9 +20,9 @@ from ispkit.bench.learned_parts import (
     Entrant,
     Entry,
     LearnedBench,
+    PhasePlan,
     Pictures,
-    School,
-    Stint,
+    Trainer,
     Watch,
     entry,
     over_seeds,
@@ -45,10 +45,10 @@ from ispkit.train.loop import Sets
 
 SIGMAS = (1.0, 5.0, 10.0)
 """of the noise, in 1/255 of white; training draws from 1 to 10"""
-_STINT = (Stint("isp", ("isp",), "l2"),)
+_WHOLE = (PhasePlan("isp", ("isp",), "l2"),)
 RIVALS: Mapping[str, Entrant] = {
-    "DeepISP-LL": Entrant("DeepISP-LL", {"name": "deepisp-ll", "preset": "small"}, _STINT),
-    "NAFNet": Entrant("NAFNet", {"name": "nafnet", "preset": "small", "writes": "linear_rgb"}, _STINT),
+    "DeepISP-LL": Entrant("DeepISP-LL", {"name": "deepisp-ll", "preset": "small"}, _WHOLE),
+    "NAFNet": Entrant("NAFNet", {"name": "nafnet", "preset": "small", "writes": "linear_rgb"}, _WHOLE),
 }
 OURS = "DeepISP-LL"
 _THRESHOLDS = (0.8, 1.1, 1.4, 1.8, 2.3)  # of the RAW denoiser, tried on training pictures
@@ -79,13 +79,14 @@ def run_learned_ll(
     """Train, test on both cameras at each noise level; run folders lie under `out`, and can be gone on with."""
     began = time.monotonic()
     learned, tested = bench.pictures()
-    school = School(out, bench, _sets(bench, learned, tested), watch)
+    told = bench.synthetic(colors="srgb", sigma=[SIGMAS[0], SIGMAS[-1]])
+    trainer = Trainer(out, bench, _sets(bench, learned, tested), told, watch)
     shots = [s for camera in CAMERAS for s in make_shots(tested, camera, bench)]
     found = [entry(name, [isp], partial(_scores, shots)) for name, isp in classical(learned, bench).items()]
     for entrant in RIVALS.values():
-        runs = school.train_all(entrant)
+        runs = trainer.train_all(entrant)
         found.append(replace(entry(entrant.name, [r.isp for r in runs], partial(_scores, shots)), runs=tuple(runs)))
-    sizes = _sizes(school, shots) if curves else []
+    sizes = _sizes(trainer, shots) if curves else []
     lines = {f"{c.name}, seed {bench.seed + k}": r.curve for c in found for k, r in enumerate(c.runs)}
     axes = ("processor time, s", "PSNR of held-out pictures, dB")
     draw_curves(out / "learned_ll.png", lines, labels=axes)
@@ -193,14 +194,14 @@ def _moire(isp: ISP) -> float:
     return measure_moire(srgb_decode(as_srgb(made, "trained on"))[0], frequency).integral
 
 
-def _sizes(school: School, shots: Sequence[Shot]) -> list[dict[str, Any]]:
+def _sizes(trainer: Trainer, shots: Sequence[Shot]) -> list[dict[str, Any]]:
     """DeepISP-LL by depth and by width, one training each, the same time for all."""
     rows: list[dict[str, Any]] = []
     for knob, values in (("depth", (3, 6, 11, 18)), ("width", (8, 16, 32, 48))):
         for value in values:
             isp = {"name": "deepisp-ll", "preset": "small", knob: value}
-            entrant = Entrant(f"DeepISP-LL {knob} {value}", isp, _STINT)
-            run = school.train(entrant, school.bench.seed)
+            entrant = Entrant(f"DeepISP-LL {knob} {value}", isp, _WHOLE)
+            run = trainer.train(entrant, trainer.bench.seed)
             scores = _scores([s for s in shots if s.camera == "trained on"], run.isp)
             linear = {
                 f"linear, sigma {s:g}": float(np.mean(scores[_measure("linear", "trained on", s)])) for s in SIGMAS

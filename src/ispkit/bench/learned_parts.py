@@ -88,6 +88,11 @@ class LearnedBench:
         learned, tested = (" + ".join(Path(p).name for p in folders) for folders in (self.train, self.test))
         return f"trained on {learned}; tested on {tested}: windows of {self.window} px, never trained on"
 
+    def synthetic(self, **settings: Any) -> dict[str, Any]:
+        """Patches of the pictures to learn from, with these settings, as a recipe says it."""
+        pictures = " + ".join(Path(p).name for p in self.train) or "project"
+        return {"source": "synthetic", "pictures": pictures, "patch": [self.patch, self.patch], **settings}
+
     @property
     def budget(self) -> str:
         """What each network may use, for a table."""
@@ -96,7 +101,7 @@ class LearnedBench:
 
 
 @dataclass(frozen=True)
-class Stint:
+class PhasePlan:
     """A phase of a training: what learns by which loss, for which share of the time."""
 
     name: str
@@ -114,7 +119,7 @@ class Entrant:
     name: str
     isp: Mapping[str, Any]
     """name and options of the catalog"""
-    stints: tuple[Stint, ...]
+    plans: tuple[PhasePlan, ...]
     w_init: str | None = None
     """DeepISP's first color transform"""
 
@@ -136,20 +141,22 @@ class Run:
 
 
 @dataclass(frozen=True)
-class School:
+class Trainer:
     """Where networks are trained on the same data for the same time; what is finished there is taken as it is."""
 
     out: Path
     """a folder for each training goes into it"""
     bench: LearnedBench
     sets: Sets
+    data: Mapping[str, Any]
+    """what the sets are, as a recipe says it: a source and its options"""
     watch: Watch | None = None
 
     def train(self, entrant: Entrant, seed: int) -> Run:
         """One training, gone on with where it was stopped."""
         title = f"{entrant.name}, seed {seed}"
         folder = self.out / re.sub(r"[^a-z0-9]+", "-", title.lower())
-        recipe = to_recipe(_recipe(entrant, self.bench, seed))
+        recipe = to_recipe(_recipe(entrant, self.bench, self.data, seed))
         hooks = None if self.watch is None else self.watch(title)
         trained = run_job(recipe, folder, device="cpu", sets=self.sets, hooks=hooks)
         isp, _ = load_learned(trained.weights)
@@ -172,26 +179,25 @@ def _run(isp: LearnedISP, events: Sequence[Mapping[str, Any]]) -> Run:
     return Run(isp, (at, quality), steps, seconds)
 
 
-def _recipe(entrant: Entrant, bench: LearnedBench, seed: int) -> dict[str, Any]:
+def _recipe(entrant: Entrant, bench: LearnedBench, data: Mapping[str, Any], seed: int) -> dict[str, Any]:
     phases = [
         {
-            "name": stint.name,
-            "parts": list(stint.parts),
-            "loss": stint.loss,
-            "seconds": stint.share * bench.seconds,
+            "name": plan.name,
+            "parts": list(plan.parts),
+            "loss": plan.loss,
+            "seconds": plan.share * bench.seconds,
             "batch": bench.batch,
-            "optimizer": {"learning_rate": stint.rate, "clip": 1.0},
+            "optimizer": {"learning_rate": plan.rate, "clip": 1.0},
             "schedule": {"kind": "cosine", "factor": 0.02, "warm_up": 0.02},
             "evaluate_every": 200,
         }
-        for stint in entrant.stints
+        for plan in entrant.plans
     ]
-    pictures = " + ".join(Path(p).name for p in bench.train) or "project"
     return {
         "version": 1,
         "doc": f"{entrant.name}, an entrant of an experiment",
         "isp": dict(entrant.isp),
-        "data": {"source": "synthetic", "pictures": pictures, "patch": [bench.patch, bench.patch]},
+        "data": dict(data),
         "phases": phases,
         "seed": seed,
         "clock": "cpu",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +20,9 @@ from ispkit.bench.learned_parts import (
     Entrant,
     Entry,
     LearnedBench,
+    PhasePlan,
     Pictures,
-    School,
-    Stint,
+    Trainer,
     Watch,
     entry,
     sensor_of,
@@ -49,10 +50,10 @@ from ispkit.tune.plan import Plan
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.study import tune
 
-_STINT = (Stint("isp", ("isp",), "l1"),)
+_WHOLE = (PhasePlan("isp", ("isp",), "l1"),)
 STUDENTS: tuple[Entrant, ...] = (
-    Entrant("NAFNet", {"name": "nafnet", "preset": "small"}, _STINT),
-    Entrant("DeepISP", {"name": "deepisp", "preset": "small"}, (Stint("isp", ("isp",), "l1", 1.0, 5e-4),), "mean"),
+    Entrant("NAFNet", {"name": "nafnet", "preset": "small"}, _WHOLE),
+    Entrant("DeepISP", {"name": "deepisp", "preset": "small"}, (PhasePlan("isp", ("isp",), "l1", 1.0, 5e-4),), "mean"),
 )
 _PIPELINES = ("neutral", "camera-like")
 """presets whose knobs are tuned, all of them; the one that is better on training pictures counts"""
@@ -86,9 +87,9 @@ def run_mimic(out: Path, bench: MimicBench, *, command: str, watch: Watch | None
     unseen = _rendered(out, "unseen", tested, bench.unseen, bench)
     shots = [(load(pair.raws[0]), _picture(pair)) for pair in unseen]
     found = [entry(name, [isp], partial(_scores, shots)) for name, isp in _turned(out, known, bench).items()]
-    school = School(out / bench.name, bench, _sets(known, unseen, bench), watch)
+    trainer = Trainer(out / bench.name, bench, _sets(known, unseen, bench), _told(bench), watch)
     for entrant in STUDENTS:
-        runs = school.train_all(entrant)
+        runs = trainer.train_all(entrant)
         found.append(replace(entry(entrant.name, [r.isp for r in runs], partial(_scores, shots)), runs=tuple(runs)))
     name = f"mimic_{bench.name}"
     lines = {f"{c.name}, seed {bench.seed + k}": r.curve for c in found for k, r in enumerate(c.runs)}
@@ -119,6 +120,12 @@ def _sets(known: Sequence[PairFiles], unseen: Sequence[PairFiles], bench: MimicB
     settings = PairSettings(crop=(bench.patch, bench.patch), turn=True, windows=2)
     learn = RawPairs(known, settings, seed=bench.seed)
     return Sets(learn, RawPairs(unseen, PairSettings(crop=(bench.window, bench.window))))
+
+
+def _told(bench: MimicBench) -> dict[str, Any]:
+    """What is learned from, as a recipe says it."""
+    side = [bench.patch, bench.patch]
+    return {"source": "mimic", "folder": "raws/known", "isp": bench.teacher, "split": "all", "crop": side, "windows": 2}
 
 
 def _picture(pair: PairFiles) -> Tensor:
