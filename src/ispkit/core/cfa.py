@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 from ispkit.core.errors import ParamError, nearest
@@ -10,6 +11,22 @@ CfaPattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 CFA_PATTERNS: tuple[CfaPattern, ...] = ("RGGB", "BGGR", "GRBG", "GBRG")
 TRANSPOSED = (0, 2, 1, 3)
 """where each site comes from, as `site_order` says it, when rows and columns are swapped"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How many photosites a side share one filter, and how many of the first rows and columns were cut off.
+
+    1 is a Bayer array; 2 a Quad Bayer array, whose pattern of filters has 4x4 photosites. Raises `ParamError`.
+    """
+
+    size: int = 1
+    y: int = 0
+    x: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not (0 <= self.y < self.size and 0 <= self.x < self.size):
+            raise ParamError(f"{self}: size must be at least 1, y and x within 0..size - 1")
 
 
 def is_cfa(word: str) -> TypeGuard[CfaPattern]:
@@ -50,3 +67,17 @@ def moved(cfa: CfaPattern, order: tuple[int, int, int, int]) -> CfaPattern:
     'GBRG'
     """
     return check_cfa("".join(cfa[i] for i in order))
+
+
+def moved_cells(
+    cfa: CfaPattern, cell: Cell, at: tuple[int, int], mirrored: tuple[bool, bool] = (False, False)
+) -> tuple[CfaPattern, Cell]:
+    """The pattern of filters and their cell where a picture begins at `at`; `mirrored` as in `site_order`.
+
+    >>> moved_cells("RGGB", Cell(2), (0, 3))
+    ('GRBG', Cell(size=2, y=0, x=1))
+    """
+    places = [divmod(start + cut, cell.size) for start, cut in zip(at, (cell.y, cell.x), strict=True)]
+    y, x = (cell.size - 1 - rest if back else rest for (_, rest), back in zip(places, mirrored, strict=True))
+    order = site_order(places[0][0], places[1][0], *mirrored)
+    return moved(cfa, order), Cell(cell.size, y, x)

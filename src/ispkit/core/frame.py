@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ispkit.core.cfa import TRANSPOSED, moved, site_order
+from ispkit.core.cfa import TRANSPOSED, Cell, moved, moved_cells, site_order
 from ispkit.core.errors import DomainError, ShapeError
 from ispkit.core.meta import CameraMeta, View
 
@@ -90,7 +90,7 @@ class Frame:
             "view": tuple(v.crop(y, x) for v in self.meta.view),
             "noise_map": None if noise_map is None else noise_map[window],
         }
-        return self.with_data(self.data[window], **facts, **self._moved_sites(site_order(y, x)))
+        return self.with_data(self.data[window], **facts, **self._moved_sites((y, x)))
 
     def flip(self, *, rows: bool = False, columns: bool = False) -> Frame:
         """Mirror the frame; the CFA pattern and every map follow."""
@@ -101,10 +101,10 @@ class Frame:
             views = tuple(v.mirror(0, h) for v in views)
         if columns:
             views = tuple(v.mirror(1, w) for v in views)
-        order = site_order(h - 1 if rows else 0, w - 1 if columns else 0, rows, columns)
+        start = (h - 1 if rows else 0, w - 1 if columns else 0)
         noise_map = self.meta.noise_map
         facts: dict[str, Any] = {"view": views, "noise_map": None if noise_map is None else noise_map.flip(dims)}
-        return self.with_data(self.data.flip(dims), **facts, **self._moved_sites(order))
+        return self.with_data(self.data.flip(dims), **facts, **self._moved_sites(start, (rows, columns)))
 
     def transpose(self) -> Frame:
         """Swap rows and columns; the CFA pattern, levels and noise map follow.
@@ -119,7 +119,11 @@ class Frame:
             "view": tuple(v.transpose() for v in self.meta.view),
             "noise_map": None if noise_map is None else noise_map.transpose(-1, -2),
         }
-        return self.with_data(self.data.transpose(-1, -2), **facts, **self._moved_sites(TRANSPOSED))
+        m, index = self.meta, list(TRANSPOSED)
+        cell = Cell(m.cfa_cell.size, m.cfa_cell.x, m.cfa_cell.y)
+        facts |= {"cfa_pattern": moved(m.cfa_pattern, TRANSPOSED), "cfa_cell": cell}
+        facts |= {"black_level": m.black_level[:, index], "white_level": m.white_level[:, index]}
+        return self.with_data(self.data.transpose(-1, -2), **facts)
 
     def upright(self) -> Frame:
         """Apply the EXIF orientation, once: a second call changes nothing. Colors only (no mosaic)."""
@@ -163,10 +167,12 @@ class Frame:
             raise ShapeError(f"only frames of one domain and size can be joined, got {found or 'none'}")
         return Frame(torch.cat([f.data for f in frames]), frames[0].domain, CameraMeta.cat([f.meta for f in frames]))
 
-    def _moved_sites(self, order: tuple[int, int, int, int]) -> dict[str, Any]:
-        index = list(order)
+    def _moved_sites(self, at: tuple[int, int], mirrored: tuple[bool, bool] = (False, False)) -> dict[str, Any]:
+        index = list(site_order(*at, *mirrored))
+        pattern, cell = moved_cells(self.meta.cfa_pattern, self.meta.cfa_cell, at, mirrored)
         return {
-            "cfa": moved(self.meta.cfa, order),
+            "cfa_pattern": pattern,
+            "cfa_cell": cell,
             "black_level": self.meta.black_level[:, index],
             "white_level": self.meta.white_level[:, index],
         }

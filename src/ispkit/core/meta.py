@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ispkit.core.cfa import CfaPattern, check_cfa
-from ispkit.core.errors import ShapeError
+from ispkit.core.cfa import Cell, CfaPattern, check_cfa
+from ispkit.core.errors import DomainError, ShapeError
 from ispkit.core.opcodes import Opcode
 
 # ColorMatrix of a camera whose own primaries are those of linear sRGB: XYZ (D65) -> sRGB.
@@ -67,9 +67,12 @@ class CameraMeta:
     tuples with one entry a frame; a batch has one CFA. Build one with `CameraMeta.make`.
     """
 
-    cfa: CfaPattern
+    cfa_pattern: CfaPattern
+    """the filters of the top-left 2x2 cells, row by row; `cfa` for those who know cells of one photosite alone"""
+    cfa_cell: Cell
+    """photosites a filter: one in a Bayer array, 2x2 in a Quad Bayer array"""
     black_level: Tensor
-    """(B, 4) DN, per site of the top-left 2x2, row by row"""
+    """(B, 4) DN, per site of the top-left 2x2 photosites, row by row"""
     white_level: Tensor
     """(B, 4) DN, per site"""
     neutral: Tensor
@@ -120,6 +123,7 @@ class CameraMeta:
         view: View | None = None,
         opcodes: Sequence[Opcode] = (),
         exif: Mapping[str, Any] | None = None,
+        cfa_cell: Cell | None = None,
     ) -> CameraMeta:
         """Facts of one frame of `size` = (..., H, W) from plain numbers; one value stands for all sites.
 
@@ -130,7 +134,8 @@ class CameraMeta:
         white = torch.tensor([list(neutral)], dtype=torch.float32)
         profile = torch.tensor([list(map(list, noise_profile))], dtype=torch.float32)
         return CameraMeta(
-            cfa=check_cfa(cfa),
+            cfa_pattern=check_cfa(cfa),
+            cfa_cell=cfa_cell or Cell(),
             black_level=_sites(black_level),
             white_level=_sites(white_level),
             neutral=white / white.max(),
@@ -148,6 +153,17 @@ class CameraMeta:
             opcodes=(tuple(opcodes),),
             exif=(dict(exif or {}),),
         )
+
+    @property
+    def cfa(self) -> CfaPattern:
+        """The Bayer pattern of the top-left 2x2 photosites. Raises `DomainError` where filters cover several."""
+        if self.cfa_cell.size != 1:
+            n = self.cfa_cell.size
+            raise DomainError(
+                f"this mosaic has one filter for {n}x{n} photosites (Quad Bayer), which is not a Bayer array; "
+                "render it with the learned ISP 'anscombe', or average each cell to one photosite first"
+            )
+        return self.cfa_pattern
 
     @property
     def batch(self) -> int:
@@ -173,8 +189,9 @@ class CameraMeta:
     def cat(metas: Sequence[CameraMeta]) -> CameraMeta:
         """One batch from several; all must have the same CFA."""
         first = metas[0]
-        if any(m.cfa != first.cfa for m in metas):
-            found = sorted({m.cfa for m in metas})
+        arrays = {(m.cfa_pattern, m.cfa_cell) for m in metas}
+        if len(arrays) > 1:
+            found = sorted({word + ("" if cell == Cell() else f" in {cell}") for word, cell in arrays})
             raise ShapeError(f"one batch has one CFA, got {', '.join(found)}; crop by one pixel to align them")
         if any((m.noise_map is None) != (first.noise_map is None) for m in metas):
             raise ShapeError(

@@ -79,8 +79,8 @@ class Facts:
             raise ParamError(f"{', '.join(clash)} fit a RAW frame, not a {frame.domain.value} one; leave them")
         if not changed:
             return frame
-        made = CameraMeta.make(**({"cfa": frame.meta.cfa, "size": frame.size} | changed))
-        taken = set(changed)
+        made = CameraMeta.make(**({"cfa": frame.meta.cfa_pattern, "size": frame.size} | changed))
+        taken = {"cfa_pattern" if name == "cfa" else name for name in changed}
         if "color_matrices" in changed:  # the file's other matrices describe another camera then
             taken |= {"forward_matrices", "illuminant_cct_k"}
         meta = replace(frame.meta, **{name: getattr(made, name) for name in taken})
@@ -211,6 +211,22 @@ class Geometry(Facts):
             raise ParamError(
                 f"{name}={value!r} means nothing for {self.bits} bits with packing={self.packing!r}; leave it"
             )
+
+
+def plain_value(text: str) -> Any:
+    """What a word of a command line or an address means: a number, a word, or a list of them with colons.
+
+    >>> plain_value("64:64:65:64"), plain_value("RGGB")
+    ([64, 64, 65, 64], 'RGGB')
+    """
+    if ":" in text:
+        return [plain_value(part) for part in text.split(":")]
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _words(values: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ frame's size and puts it back among the camera's facts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -50,6 +50,9 @@ class Adapter(Protocol):
     def gathers(self) -> str:
         """What `gather` gives, in words, for those who run an exported net elsewhere."""
 
+    whole: ClassVar[bool]
+    """whether `gather` looks at the whole picture, so that a window cannot be made of itself alone"""
+
     def gather(self, frame: Frame) -> Tensor:
         """The frame's pixels as (B, channels, h, w): levels, phase of the mosaic, noise map, exposure."""
 
@@ -79,6 +82,7 @@ class PackedAdapter:
     exposure: Exposure = "none"
     space: Space = "rgb"
     reads: Domain = Domain.MOSAIC
+    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check("exposure", self.exposure, ("none", "baseline"))
@@ -132,6 +136,7 @@ class BilinearAdapter:
     shift: float = 0.5
     exposure: Exposure = "none"
     reads: Domain = Domain.MOSAIC
+    whole: ClassVar[bool] = False
     channels: int = 3
 
     def __post_init__(self) -> None:
@@ -172,6 +177,7 @@ class PictureAdapter:
     """
 
     reads: Domain = Domain.LINEAR_RGB
+    whole: ClassVar[bool] = False
     writes: Domain = Domain.DISPLAY_RGB
     curve: Curve = "none"
     space: Space = "rgb"

@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ispkit.core.errors import ParamError, nearest
 from ispkit.core.frame import Domain
 from ispkit.isp.learned.adapters import BilinearAdapter, Exposure, PackedAdapter, PictureAdapter, Space
+from ispkit.isp.learned.anscombe_adapter import AnscombeAdapter, Colors, Curve, Noise
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
-from ispkit.nets import cameranet, can24, chain, deepcamera, deepisp, l3, nafnet, sid_unet, srgan
+from ispkit.nets import anscombe, cameranet, can24, chain, deepcamera, deepisp, l3, nafnet, sid_unet, srgan
 from ispkit.nets.layers import chosen, typed
 
 
@@ -198,10 +199,40 @@ def _nafnet(
     **shape: Any,
 ) -> LearnedISP:
     """`writes`: display_rgb, or linear_rgb where it is to restore alone, as deepisp-ll."""
-    if writes not in (Domain.DISPLAY_RGB.value, Domain.LINEAR_RGB.value):
-        raise ParamError(f"nafnet: writes={writes!r} must be display_rgb or linear_rgb")
-    packed = PackedAdapter(Domain(writes), noise_map=noise_map, exposure=exposure)
+    packed = PackedAdapter(_picture("nafnet", writes), noise_map=noise_map, exposure=exposure)
     return LearnedISP({"isp": Part(nafnet.NafNet(packed.channels, chosen(nafnet.PRESETS, preset, **shape)), packed)})
+
+
+def _anscombe(
+    *,
+    preset: str = "paper",
+    exposure: Exposure = "none",
+    balance: bool = True,
+    noise: Noise = "profile",
+    sensor: str = "",
+    colors: Colors = "net",
+    curve: Curve = "srgb",
+    writes: str = "display_rgb",
+    **shape: Any,
+) -> LearnedISP:
+    """`noise`: the frame's profile, or of `sensor` by ISO or blind; a net that does not stabilize needs none."""
+    net = anscombe.AnscombeNet(chosen(anscombe.PRESETS, preset, **shape))
+    adapter = AnscombeAdapter(
+        _picture("anscombe", writes),
+        exposure,
+        balance=balance,
+        noise=noise if net.shape.stabilize else "none",
+        sensor=sensor,
+        colors=colors,
+        curve=curve,
+    )
+    return LearnedISP({"isp": Part(net, adapter)})
+
+
+def _picture(name: str, writes: str) -> Domain:
+    if writes not in (Domain.DISPLAY_RGB.value, Domain.LINEAR_RGB.value):
+        raise ParamError(f"{name}: writes={writes!r} must be display_rgb or linear_rgb")
+    return Domain(writes)
 
 
 def _plain(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -240,6 +271,7 @@ BUILDERS: Mapping[str, Callable[..., LearnedISP]] = {
     "deepcamera": _deepcamera,
     "l3": _l3,
     "nafnet": _nafnet,
+    "anscombe": _anscombe,
 }
 """name -> function(options) -> LearnedISP"""
 
@@ -255,5 +287,6 @@ SHAPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "deepcamera": {"isp": deepcamera.PRESETS},
     "l3": {"isp": l3.PRESETS},
     "nafnet": {"isp": nafnet.PRESETS},
+    "anscombe": {"isp": anscombe.PRESETS},
 }
 """name -> net -> preset -> shape, whose fields are options: of the name itself or, with several nets, of a net"""

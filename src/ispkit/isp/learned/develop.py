@@ -58,8 +58,9 @@ def learned_look(frame: Frame, isp: LearnedISP) -> Look:
 
 def _reach(frame: Frame, isp: LearnedISP, window: tuple[int, int, int, int]) -> tuple[int, int, Frame]:
     """The part of the frame that a window depends on, and where it begins."""
-    nets = [part.net for part in isp.entered_at(frame).values()]
-    if any(net.pool_stride for net in nets):
+    parts = isp.entered_at(frame).values()
+    nets = [part.net for part in parts]
+    if any(part.net.pool_stride or part.adapter.whole for part in parts):
         return 0, 0, frame
     y, x, height, width = window
     margin = sum(net.halo * net.scale + _DEMOSAIC_PX for net in nets)

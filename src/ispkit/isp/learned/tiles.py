@@ -29,7 +29,8 @@ class Execution:
     """How nets are run: nothing here changes what a picture is, but for the rounding of half precision."""
 
     tile: int | Literal["auto", "whole"] = "auto"
-    """edge of a tile in px of the picture; "auto": 1024, or twice the net's halo; "whole": no tiles"""
+    """edge of a tile in px of the picture; "auto": 1024, or four times the net's halo, where half of the work
+    is overlap; "whole": no tiles"""
     half: Literal["bf16", "fp16"] | None = None
     """half precision by autocast, on a GPU alone"""
     channels_last: bool = False
@@ -103,7 +104,7 @@ class _Net:
 def _grid(net: PictureNet, x: Tensor, tile: int | str) -> Iterator[tuple[Span, Span]]:
     """The tiles, row by row; they begin where the net's strides do."""
     align = lcm(net.multiple, net.pool_stride or 1)
-    edge = -(-tile // net.scale) if isinstance(tile, int) else max(TILE // net.scale, 2 * net.halo)
+    edge = -(-tile // net.scale) if isinstance(tile, int) else max(TILE // net.scale, 4 * net.halo)
     columns = spans(x.shape[-1], edge, net.halo, align)
     for row in spans(x.shape[-2], edge, net.halo, align):
         for column in columns:

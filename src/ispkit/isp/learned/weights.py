@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ispkit.core.errors import FileError, IspkitError, MissingExtraError
 from ispkit.io.atomic import write_bytes
@@ -25,7 +25,7 @@ class Card:
     """What the weights are: enough to build the ISP again, and to judge it."""
 
     name: str
-    """of the catalog: cameranet, deepisp, ..."""
+    """of the catalog: cameranet, deepisp, ...; empty for a head alone"""
     options: Mapping[str, Any] = field(default_factory=dict)
     """of `catalog.build`, as plain data"""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -35,22 +35,31 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """on held-out pictures, at the end"""
     notes: str = ""
+    head: Mapping[str, Any] | None = None
+    """name and options of the network behind the ISP that learned with it (`perceive.joint`)"""
 
 
-def save_learned(path: str | os.PathLike[str], isp: LearnedISP, card: Card) -> None:
-    """Write weights and card, whole or not at all. Raises `FileError`, `MissingExtraError`."""
+def save_learned(path: str | os.PathLike[str], model: nn.Module, card: Card) -> None:
+    """Write weights and card, whole or not at all. Raises `FileError`, `MissingExtraError`.
+
+    `model` is a `LearnedISP`; with `card.head` one whose parts are called `isp` and `head`.
+    """
     text = json.dumps({"format": _FORMAT, **asdict(card)}, sort_keys=True)
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in isp.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     write_bytes(path, _safetensors(path).save(tensors, metadata={_KEY: text}))
 
 
 def load_learned(path: str | os.PathLike[str]) -> tuple[LearnedISP, Card]:
-    """The ISP in evaluation mode on the CPU, and its card.
+    """The ISP in evaluation mode on the CPU, and its card; of an ISP with a head, the ISP.
 
     Raises `FileError` for a file that is damaged or of something else, `MissingExtraError` without safetensors.
     """
     file = Path(path)
-    tensors, card = _read(file)
+    tensors, card = read_weights(file)
+    if not card.name:
+        raise FileError(f"{file}: holds a head alone, which looks at finished pictures; there is no ISP in it")
+    if card.head is not None:
+        tensors = {n.removeprefix("isp."): t for n, t in tensors.items() if n.startswith("isp.")}
     try:
         isp = build(card.name, **card.options)
     except (IspkitError, TypeError) as error:
@@ -64,10 +73,11 @@ def load_learned(path: str | os.PathLike[str]) -> tuple[LearnedISP, Card]:
 
 def read_card(path: str | os.PathLike[str]) -> Card:
     """The card alone. Raises `FileError`, `MissingExtraError`."""
-    return _read(Path(path))[1]
+    return read_weights(Path(path))[1]
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], Card]:
+def read_weights(file: Path) -> tuple[dict[str, Tensor], Card]:
+    """All tensors by name, and the card. Raises `FileError`, `MissingExtraError`."""
     if not file.is_file():
         raise FileError(f"{file}: no such file; it should hold a learned ISP, as `ispkit train` writes it")
     library = _safetensors(file)
