@@ -21,7 +21,8 @@ from torch import nn
 from common import finish, table
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.samples import Sample
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.data.tuning_sets import read_pictures
 from ispkit.nets.sid_unet import PRESETS, SidUNet
 from ispkit.ops.cfa import planes

@@ -13,11 +13,12 @@ LAYERS = [
     {"io", "metrics", "nets", "sensor", "charts"},
     {"isp", "kpi"},
     {"data", "doctor", "calibrate", "rig"},
-    {"train"},
     {"perceive"},
+    {"train"},
     {"tune"},
     {"bench"},
     {"report"},
+    {"serve"},
     {"cli"},
 ]
 LEVEL = {folder: i for i, layer in enumerate(LAYERS) for folder in layer}

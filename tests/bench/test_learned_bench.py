@@ -21,7 +21,8 @@ from ispkit.bench.learned_parts import (
 )
 from ispkit.bench.learned_rivals import LibRawAuto, Turned, fitted_l3
 from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.isp.learned.weights import read_card
 from ispkit.isp.recipe import preset
 from ispkit.metrics.fidelity import psnr

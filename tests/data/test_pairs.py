@@ -21,7 +21,8 @@ from ispkit.data.pairs_layouts import LAYOUTS
 from ispkit.data.pairs_read import Reading, read_pair, read_srgb
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.samples import Sample
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.data.targets import auto_enhance, restored
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.pictures import Look, write_picture

@@ -10,7 +10,8 @@ import torch
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.core.frame import Domain
 from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.isp.recipe import preset
 from ispkit.metrics import METRICS
 from ispkit.ops.cfa import channel_sites, planes

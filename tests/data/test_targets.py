@@ -9,7 +9,8 @@ from conftest import make_frame
 from ispkit.core.errors import DomainError, ParamError
 from ispkit.core.frame import Domain
 from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.data.targets import (
     AutoEnhance,
     auto_enhance,

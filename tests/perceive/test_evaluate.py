@@ -11,7 +11,7 @@ import torch
 
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.data.boxes import Boxes
-from ispkit.perceive.evaluate import Evaluation, match, paired_bootstrap
+from ispkit.perceive.evaluate import Evaluation, map_difference, match
 
 
 def some(pictures, seed, classes=4, noise=6.0):
@@ -123,11 +123,11 @@ def test_the_bootstrap_is_seeded_paired_and_sees_a_real_difference():
     found, truth = some(25, 5, noise=2.0)
     rough = [Boxes(torch.cat([b.boxes[:, :2] - 15, b.boxes[:, 2:]], 1), b.labels, b.scores) for b in found]
     good, bad = Evaluation(found, truth), Evaluation(rough, truth)
-    first, again = (paired_bootstrap(bad, good, repeats=200, seed=4) for _ in range(2))
+    first, again = (map_difference(bad, good, repeats=200, seed=4) for _ in range(2))
     assert first == again
-    assert first != paired_bootstrap(bad, good, repeats=200, seed=5)
+    assert first != map_difference(bad, good, repeats=200, seed=5)
     assert 0 < first.low < first.value < first.high
-    same = paired_bootstrap(good, good, repeats=50, seed=0)
+    same = map_difference(good, good, repeats=50, seed=0)
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
@@ -138,4 +138,4 @@ def test_wrong_input_is_refused():
     with pytest.raises(ParamError, match="need scores"):
         Evaluation(truth, truth)
     with pytest.raises(ShapeError, match="same pictures"):
-        paired_bootstrap(Evaluation(found, truth), Evaluation(found[:2], truth[:2]))
+        map_difference(Evaluation(found, truth), Evaluation(found[:2], truth[:2]))

@@ -28,7 +28,7 @@ def main(folder: Path, steps: int | None) -> None:
         dropout = 0.1 if ranks.world == 1 else 0.0  # each process draws its own
         training = started(folder, to_recipe(recipe_data()), hooks=Hooks(progress), ranks=ranks, dropout=dropout)
         training.run()
-        torch.save(training.isp.state_dict(), folder / f"final{ranks.rank}.pt")
+        torch.save(training.model.state_dict(), folder / f"final{ranks.rank}.pt")
 
 
 if __name__ == "__main__":

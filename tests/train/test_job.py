@@ -17,7 +17,8 @@ from ispkit.core.frame import Domain, Frame
 from ispkit.core.meta import CameraMeta
 from ispkit.data.pairs import PairSettings, open_pairs
 from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.load import load
 from ispkit.io.pictures import write_picture
@@ -29,7 +30,7 @@ from ispkit.train.job import device_of, run_job
 from ispkit.train.journal import Hooks
 from ispkit.train.learner import Learner
 from ispkit.train.mimic import mimic_pairs, raw_files
-from ispkit.train.prepare import build_isp, fit_transform
+from ispkit.train.prepare import build_model, fit_transform
 from ispkit.train.recipe import changed, load_recipe, read_recipe, to_recipe
 
 SMALL = ["data.crop=[48,48]", "data.windows=2", "held_out.crop=[48,48]"]
@@ -119,7 +120,7 @@ def test_w_init_is_the_average_of_affine_maps():
         {**content, "isp": {"name": "deepisp-ll", "preset": "small"}, "phases": [phase], "w_init": "mean"}
     )
     with pytest.raises(RecipeError, match="w_init: 'deepisp-ll' has no color transform"):
-        fit_transform(build_isp(other), other, data)
+        fit_transform(build_model(other), other, data)
 
 
 def w_init_recipe(**more):
@@ -153,7 +154,7 @@ def test_weights_to_start_from_keep_their_color_transform(photos, tmp_path):
     begun.named_parts["isp"].net.set_initial_transform(torch.arange(12.0).reshape(3, 4) / 12)
     save_learned(tmp_path / "w.safetensors", begun, Card("deepisp", {"preset": "small"}))
     recipe = w_init_recipe(start=str(tmp_path / "w.safetensors"))
-    isp, data = build_isp(recipe), Pictures(3, 32)
+    isp, data = build_model(recipe), Pictures(3, 32)
     fit_transform(isp, recipe, data)
     frame = data[0].frame
     with torch.no_grad():
@@ -187,7 +188,7 @@ def test_weights_of_another_isp_are_no_start(photos, tmp_path):
     save_learned(file, build("deepisp-ll", preset="small"), Card("deepisp-ll", {"preset": "small"}))
     recipe = load_recipe("cameranet", [f"data.folder={photos}", f"start={file}"])
     with pytest.raises(FileError, match=r"start: .*deepisp-ll"):
-        build_isp(recipe)
+        build_model(recipe)
 
 
 def test_devices_are_named():

@@ -34,7 +34,7 @@ from ispkit.isp.pipeline import ISP
 from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.ops.encode import srgb_decode, srgb_encode
 from ispkit.perceive.detector import FrozenDetector
-from ispkit.perceive.evaluate import Evaluation, paired_bootstrap
+from ispkit.perceive.evaluate import Evaluation, map_difference
 from ispkit.sensor.catalog import load_sensor
 from ispkit.tune.objectives.base import Objective, Weighted
 from ispkit.tune.objectives.reference import REFERENCE
@@ -286,7 +286,7 @@ def _pairs(judged: Mapping[str, Judged], bench: DetectorBench) -> list[dict[str,
 
 
 def _map_gap(a: Judged, b: Judged, bench: DetectorBench) -> Interval:
-    return paired_bootstrap(a.evaluation, b.evaluation, repeats=bench.repeats, seed=bench.seed)
+    return map_difference(a.evaluation, b.evaluation, repeats=bench.repeats, seed=bench.seed)
 
 
 def _claim(quality: Judged, task: Judged, bench: DetectorBench, gain: float) -> Claim:

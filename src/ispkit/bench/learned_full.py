@@ -32,7 +32,8 @@ from ispkit.bench.learned_parts import (
 from ispkit.bench.learned_rivals import CLASSICAL, LibRawAuto, fitted_l3, tuned_classical
 from ispkit.core.frame import Frame
 from ispkit.data.samples import Sample
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.data.targets import finished_pictures
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.pipeline import ISP

@@ -33,7 +33,8 @@ from ispkit.bench.learned_parts import (
 from ispkit.charts.catalog import build as build_chart
 from ispkit.core.errors import ShapeError
 from ispkit.core.frame import Frame
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.isp.pipeline import ISP
 from ispkit.isp.recipe import from_recipe
 from ispkit.kpi.moire import measure_moire, zone_plate_frequency

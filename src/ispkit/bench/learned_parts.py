@@ -179,26 +179,30 @@ def _run(isp: LearnedISP, events: Sequence[Mapping[str, Any]]) -> Run:
     return Run(isp, (at, quality), steps, seconds)
 
 
-def _recipe(entrant: Entrant, bench: LearnedBench, data: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    phases = [
+def phases_of(plans: Sequence[PhasePlan], seconds: float, batch: int) -> list[dict[str, Any]]:
+    """As a training recipe says them; `seconds` of processor time are shared out."""
+    return [
         {
             "name": plan.name,
             "parts": list(plan.parts),
             "loss": plan.loss,
-            "seconds": plan.share * bench.seconds,
-            "batch": bench.batch,
+            "seconds": plan.share * seconds,
+            "batch": batch,
             "optimizer": {"learning_rate": plan.rate, "clip": 1.0},
             "schedule": {"kind": "cosine", "factor": 0.02, "warm_up": 0.02},
             "evaluate_every": 200,
         }
-        for plan in entrant.plans
+        for plan in plans
     ]
+
+
+def _recipe(entrant: Entrant, bench: LearnedBench, data: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {
         "version": 1,
         "doc": f"{entrant.name}, an entrant of an experiment",
         "isp": dict(entrant.isp),
         "data": dict(data),
-        "phases": phases,
+        "phases": phases_of(entrant.plans, bench.seconds, bench.batch),
         "seed": seed,
         "clock": "cpu",
         "w_init": entrant.w_init,

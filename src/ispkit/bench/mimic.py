@@ -35,7 +35,8 @@ from ispkit.core.frame import Frame
 from ispkit.data.pairs import PairSettings, RawPairs
 from ispkit.data.pairs_files import PairFiles
 from ispkit.data.scenes import Scene
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.io.dng_writer import write_dng
 from ispkit.io.load import load
 from ispkit.io.pictures import read_picture

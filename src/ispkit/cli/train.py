@@ -168,12 +168,13 @@ def _ending(told: Callable[[int, int], None], stop: Callable[[], bool]) -> Calla
 
 def _tell(trained: Trained, console: Console, *, as_json: bool) -> None:
     from ispkit.cli.tuning_bars import duration
+    from ispkit.train.journal import worded
 
     if as_json:
         print(json.dumps({**trained.facts, "weights": str(trained.weights)}))
         return
     for name, facts in trained.facts.get("phases", {}).items():
-        held = f", held out {facts['psnr_db']:.2f} dB" if "psnr_db" in facts else ""
+        held = f", {worded(facts)}" if worded(facts) else ""
         console.print(f"{name:12} {facts['steps']} steps in {duration(facts['seconds'])}{held}", markup=False)
     console.print(f"\nweights: {trained.weights}", markup=False)
     console.print(f"render:  ispkit render photo.dng --isp {trained.weights} -o photo.png", markup=False)

@@ -58,10 +58,11 @@ class Bars:
         return lambda done, total: self._show(name, (done, total), f"{done}/{total}")
 
     def training(self, title: str = "") -> Callable[[Learning], None]:
-        """What a training of that title tells: loss, held-out PSNR and time left of each phase."""
+        """What a training of that title tells: loss, held-out score and time left of each phase."""
+        from ispkit.train.journal import worded
 
         def told(at: Learning) -> None:
-            held = "" if at.psnr_db is None else f", held out {at.psnr_db:.2f} dB"
+            held = "" if at.score is None else f", {worded(dict([at.score]))}"
             left = "" if math.isnan(at.seconds_left) else f", {duration(at.seconds_left)} left"
             number, phases = at.phases
             name = ", ".join([*([title] if title else []), f"{at.phase} ({number} of {phases})"])

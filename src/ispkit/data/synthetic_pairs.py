@@ -1,85 +1,18 @@
-"""Finished pictures as RAW samples made on the fly: another camera, light, noise and window each time.
-
-The steps are those of Brooks et al. 2019 (`sensor.unprocess`) with a sensor's calibrated noise; low light is a share
-of the exposure, a quarter in Schwartz et al. 2018 (DeepISP), section IV.
-"""
+"""Finished pictures as RAW samples made on the fly: another camera, light, noise and window each time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ispkit.core.cfa import check_cfa
-from ispkit.core.errors import ParamError, ShapeError, nearest
-from ispkit.core.frame import Domain, Frame
-from ispkit.core.profile import PsfGrid
+from ispkit.core.errors import ShapeError
 from ispkit.data.augment import Turn, draw_turn, item_seed, turned
 from ispkit.data.samples import Sample
-from ispkit.sensor.catalog import load_sensor
-from ispkit.sensor.model import LINEAR_SRGB, NO_FALLOFF, Sensor
-from ispkit.sensor.noise import check_draw
-from ispkit.sensor.simulate import Shot, add_noise, expected_signal, quantize, readout
-from ispkit.sensor.unprocess import Camera, Truth, camera_of, draw_camera, draw_noise, unprocess
-
-Colors = Literal["random", "sensor", "srgb"]
-Span = tuple[float, float]
-T = TypeVar("T")
-_D65_CCT_K = 6504.0
-_EXPOSURE_TIME_S = 0.01
-
-
-@dataclass(frozen=True)
-class SyntheticSettings:
-    """How samples are made of pictures. Spans (low, high) are drawn anew for each sample; equal ends fix a value."""
-
-    patch: tuple[int, int] = (128, 128)
-    """height, width, even"""
-    sensor: Sensor | str | None = None
-    """whose noise, levels and blur (RAW frames), by name or itself; None: the noise of Brooks et al. (MOSAIC)"""
-    colors: Colors = "random"
-    """random: a mix of four cameras; sensor: its own under `cct_k`; srgb: those of linear sRGB, no white balance"""
-    cct_k: Span = (_D65_CCT_K, _D65_CCT_K)
-    """color temperature of the light, uniform in its reciprocal"""
-    gain: Span = (1.0, 16.0)
-    """ISO / 100 of the sensor, log-uniform: noise at the same brightness"""
-    exposure: Span = (1.0, 1.0)
-    """share of the light, log-uniform: 0.25 is a RAW of a quarter of the brightness with the targets as they were"""
-    sigma: Span | None = None
-    """plain Gaussian noise on the linear mosaic in place of any other, in 1/255 of white, uniform; not clipped"""
-    smoothstep: bool = False
-    """undo the tone curve 3 x^2 - 2 x^3, too"""
-    turn: bool = True
-    """mirror and (square patches) rotate the picture; the CFA of the samples stays"""
-    windows: int = 1
-    """samples of each picture in an epoch"""
-    cfa: str = "RGGB"
-    """where no sensor has its own"""
-    draw: Literal["poisson", "normal"] = "poisson"
-    """photon noise counted, or the faster normal of the same variance"""
-
-    def __post_init__(self) -> None:
-        for name in ("patch", "cct_k", "gain", "exposure", "sigma"):
-            if (pair := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _pair(name, pair))
-        if min(self.patch) < 2 or any(side % 2 for side in self.patch):
-            raise ShapeError(f"patch={self.patch} must be even numbers of at least 2, so that patches keep their CFA")
-        if self.colors not in get_args(Colors):
-            raise ParamError(f"colors={self.colors!r} is not known; {nearest(str(self.colors), get_args(Colors))}")
-        if self.colors == "sensor" and self.sensor is None:
-            raise ParamError("colors='sensor' needs a sensor; give its name, or take colors='random'")
-        for name in ("cct_k", "gain", "exposure", "sigma"):
-            if (span := getattr(self, name)) is not None:
-                _check_span(name, span)
-        if self.windows < 1:
-            raise ParamError(f"windows={self.windows} must be at least 1")
-        check_cfa(self.cfa)
-        check_draw(self.draw)
+from ispkit.data.synthetic_raw import Conditions, RawMaker, SyntheticSettings
 
 
 class SyntheticPairs(Dataset[Sample]):
@@ -89,8 +22,7 @@ class SyntheticPairs(Dataset[Sample]):
     memory. `targets` of the same names and sizes take their place as what is to be learned (enhanced pictures); the
     RAW is always of `pictures`. Item i of epoch n depends on (seed, n, i) only. `frame.meta.baseline_exposure` tells
     how many EV the RAW is too dark, and the noise profile what the noise is; `restored` is linear sRGB before noise,
-    at the brightness of the picture. Falloff, defects and fixed patterns of the sensor belong to places on
-    it and are left out. Raises `ParamError`, `ShapeError`.
+    at the brightness of the picture. Raises `ParamError`, `ShapeError`.
 
     ```python
     pairs = SyntheticPairs(read_pictures("photos"), SyntheticSettings(sensor="nexus-6p-rear", exposure=(0.25, 0.25)))
@@ -109,8 +41,7 @@ class SyntheticPairs(Dataset[Sample]):
         self.settings = settings or SyntheticSettings()
         self.pictures, self.targets = dict(pictures), None if targets is None else dict(targets)
         self.seed, self.epoch = seed, 0
-        self.sensor = _movable(self.settings.sensor)
-        self.cfa = check_cfa(self.settings.cfa if self.sensor is None else self.sensor.cfa)
+        self.maker = RawMaker(self.settings)
         self._names = list(self.pictures)
         _check_pictures(self.pictures, self.targets, self.settings.patch)
 
@@ -131,9 +62,7 @@ class SyntheticPairs(Dataset[Sample]):
         if not indices:
             raise ShapeError("a batch needs at least one index")
         drawn = [self._drawn(int(i)) for i in indices]
-        picture = torch.cat([d.picture for d in drawn])
-        frame, truth = unprocess(picture, self._camera(drawn), cfa=self.cfa, smoothstep=self.settings.smoothstep)
-        frame = self._noisy(frame, truth, drawn)
+        frame, truth = self.maker.make(torch.cat([d.picture for d in drawn]), [d.conditions for d in drawn])
         return Sample(tuple(d.name for d in drawn), frame, torch.cat([d.target for d in drawn]), truth.linear)
 
     def _drawn(self, index: int) -> _Drawn:
@@ -145,135 +74,23 @@ class SyntheticPairs(Dataset[Sample]):
         y, x = (int(torch.randint(r + 1, (), generator=chance)) for r in room)
         turn = draw_turn(chance, square=s.patch[0] == s.patch[1]) if s.turn else Turn()
         window = (..., slice(y, y + s.patch[0]), slice(x, x + s.patch[1]))
-        picture = turned(_floating(source[window]), turn)
-        target = picture if self.targets is None else turned(_floating(self.targets[name][window]), turn)
-        u = torch.rand(4, generator=chance, dtype=torch.float64).tolist()
-        return _Drawn(
-            name=f"{name.replace('@', '-')}@y={y},x={x}",
-            picture=picture,
-            target=target,
-            gain=s.gain[0] * (s.gain[1] / s.gain[0]) ** u[0],
-            exposure=s.exposure[0] * (s.exposure[1] / s.exposure[0]) ** u[1],
-            sigma=0.0 if s.sigma is None else (s.sigma[0] + (s.sigma[1] - s.sigma[0]) * u[2]) / 255,
-            cct_k=1 / (1 / s.cct_k[0] + (1 / s.cct_k[1] - 1 / s.cct_k[0]) * u[3]),
-            camera=draw_camera(1, chance) if s.colors == "random" else None,
-            chance=chance,
-        )
-
-    def _camera(self, drawn: Sequence[_Drawn]) -> Camera:
-        random = [d.camera for d in drawn if d.camera is not None]
-        if random:
-            parts = zip(*((c.to_sensor, c.color_matrix, c.exposure_ev, c.cct_k) for c in random), strict=True)
-            return Camera(*(torch.cat(part) for part in parts))
-        cct = torch.tensor([d.cct_k for d in drawn], dtype=torch.float64)
-        if self.settings.colors == "sensor" and self.sensor is not None:
-            return camera_of(self.sensor, cct)
-        count, own = len(drawn), torch.eye(3, dtype=torch.float64)
-        matrix = torch.tensor(LINEAR_SRGB, dtype=torch.float64)
-        light = torch.full((count,), _D65_CCT_K, dtype=torch.float64)
-        return Camera(own.expand(count, 3, 3), matrix.expand(count, 3, 3), torch.zeros_like(light), light)
-
-    def _noisy(self, frame: Frame, truth: Truth, drawn: Sequence[_Drawn]) -> Frame:
-        share = torch.tensor([d.exposure for d in drawn], dtype=torch.float64)
-        ev = frame.meta.baseline_exposure - share.log2().float()
-        frame = frame.with_data(frame.data * share.to(frame.data)[:, None, None, None], baseline_exposure=ev)
-        if self.settings.sigma is not None:
-            return _with_gaussian(frame, drawn)
-        if self.sensor is None:
-            return _with_brooks(frame, drawn)
-        iso = torch.tensor([100 * d.gain for d in drawn], dtype=torch.float64)
-        shot = Shot(self.sensor, truth.camera.response(), iso, _EXPOSURE_TIME_S)
-        light = truth.sensor_rgb * share.to(truth.sensor_rgb)[:, None, None, None]
-        return self._exposed(frame, light, shot, drawn)
-
-    def _exposed(self, frame: Frame, light: Tensor, shot: Shot, drawn: Sequence[_Drawn]) -> Frame:
-        """As `simulate.expose`, each picture with noise of its own generator."""
-        sensor = shot.sensor
-        signal = expected_signal(light, shot)
-        read = [
-            readout(signal[k : k + 1], replace(shot, iso=shot.iso[k : k + 1]), d.chance, self.settings.draw)
-            for k, d in enumerate(drawn)
-        ]
-        stored = quantize(torch.cat(read), shot)
-        black, profile = sensor.black_at(shot.iso), sensor.noise_at(shot.iso)
-        step = 1 / (sensor.white_level - black.mean(-1))
-        profile[..., 1] += step.square()[:, None] / 12  # rounding is noise, too
-        return frame.with_data(
-            stored,
-            Domain.RAW,
-            black_level=black.float(),
-            white_level=torch.full_like(black, sensor.white_level).float(),
-            noise_profile=profile.float(),
-            iso=shot.iso.float(),
-            exposure_time_s=torch.full((len(drawn),), _EXPOSURE_TIME_S),
-        )
+        picture = turned(floating(source[window]), turn)
+        target = picture if self.targets is None else turned(floating(self.targets[name][window]), turn)
+        return _Drawn(f"{name.replace('@', '-')}@y={y},x={x}", picture, target, self.maker.draw(chance))
 
 
 class _Drawn(NamedTuple):
-    """What chance decided for one sample."""
+    """One sample before its RAW is made."""
 
     name: str
     picture: Tensor
     target: Tensor
-    gain: float
-    exposure: float
-    sigma: float
-    """of white"""
-    cct_k: float
-    camera: Camera | None
-    chance: torch.Generator
-    """goes on to the noise"""
+    conditions: Conditions
 
 
-def _with_gaussian(frame: Frame, drawn: Sequence[_Drawn]) -> Frame:
-    noise = [torch.randn(frame.data.shape[1:], generator=d.chance) * d.sigma for d in drawn]
-    profile = torch.tensor([[0.0, d.sigma**2] for d in drawn])[:, None].expand(-1, 3, -1)
-    return frame.with_data(frame.data + torch.stack(noise), noise_profile=profile)
-
-
-def _with_brooks(frame: Frame, drawn: Sequence[_Drawn]) -> Frame:
-    profiles = [draw_noise(1, d.chance) for d in drawn]
-    noisy = [
-        add_noise(frame.data[k : k + 1], profile, frame.meta.cfa, d.chance)
-        for k, (d, profile) in enumerate(zip(drawn, profiles, strict=True))
-    ]
-    return frame.with_data(torch.cat(noisy), noise_profile=torch.cat(profiles).float())
-
-
-def _movable(sensor: Sensor | str | None) -> Sensor | None:
-    """The sensor without what belongs to places on it: a patch has none."""
-    own = load_sensor(sensor) if isinstance(sensor, str) else sensor
-    if own is None:
-        return None
-    middle = None if own.psf is None else {c: ((_middle(_middle(k)),),) for c, k in own.psf.kernels.items()}
-    psf = None if middle is None else PsfGrid(middle)
-    return replace(own, vignetting=NO_FALLOFF, shading=(), defects=(), prnu=0.0, column_pattern=0.0, psf=psf)
-
-
-def _middle(row: Sequence[T]) -> T:
-    return row[len(row) // 2]
-
-
-def _floating(picture: Tensor) -> Tensor:
+def floating(picture: Tensor) -> Tensor:
+    """A picture of 8-bit codes, or of floating point clipped, as float32 in [0, 1]."""
     return picture.float() / 255 if picture.dtype == torch.uint8 else picture.float().clamp(0, 1)
-
-
-def _pair(name: str, pair: Sequence[float] | float) -> tuple[float, float]:
-    values = tuple(pair) if isinstance(pair, Sequence) else (pair, pair)
-    if len(values) != 2:
-        raise ParamError(f"{name}={list(values)} must be two numbers, low and high (for patch: height and width)")
-    return values
-
-
-def _check_span(name: str, span: Span) -> None:
-    low, high = span
-    least = 0.0 if name == "sigma" else 1e-6
-    if not (math.isfinite(high) and least <= low <= high):
-        raise ParamError(
-            f"{name}={list(span)} must be low <= high, {'not negative' if name == 'sigma' else 'positive'}"
-        )
-    if name == "cct_k" and not 1667 <= low <= high <= 25000:
-        raise ParamError(f"cct_k={list(span)} is outside [1667, 25000] (unit: K)")
 
 
 def _check_pictures(pictures: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None, patch: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _MOST = 100
 _AP75 = 5
 _TINY = float(np.spacing(1))
 Floats = NDArray[np.float64]
+Told_co = TypeVar("Told_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,22 @@ class Evaluation:
         return Counts(tp, fp + sum(int((s >= least).sum()) for s in self._strays), objects - tp)
 
 
+class Counted(Protocol[Told_co]):
+    """Something counted on a set of pictures that can be drawn again."""
+
+    @property
+    def pictures(self) -> int:
+        """How many."""
+
+    def summary(self, weights: Floats | None = None) -> Told_co:
+        """Of all pictures together; with `weights` (pictures,), of a set that holds each so many times."""
+
+
 def paired_bootstrap(
-    a: Evaluation, b: Evaluation, *, repeats: int = 2000, seed: int = 0, level: float = 0.95,
-    of: Callable[[Summary], float] = lambda summary: summary.map,
+    a: Counted[Told_co], b: Counted[Told_co], *, of: Callable[[Told_co], float], repeats: int = 2000, seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:  # fmt: skip
-    """The difference b - a in mAP (or `of` a summary) on the same pictures, with its percentile interval.
+    """The difference b - a in a number `of` a summary, on the same pictures, with its percentile interval.
 
     Pictures are drawn with replacement, the same for both (Efron & Tibshirani 1993, ch. 13). Same seed, same interval.
     """
@@ -120,6 +133,11 @@ def paired_bootstrap(
     tail = (1 - level) / 2
     low, high = np.nanquantile(gaps, [tail, 1 - tail])
     return Interval(of(b.summary()) - of(a.summary()), float(low), float(high), level)
+
+
+def map_difference(a: Evaluation, b: Evaluation, *, repeats: int = 2000, seed: int = 0) -> Interval:
+    """B - a in mAP on the same pictures, with its paired 95 % bootstrap interval. Raises `ShapeError`."""
+    return paired_bootstrap(a, b, of=lambda summary: summary.map, repeats=repeats, seed=seed)
 
 
 def match(found: Boxes, truth: Boxes, ious: Sequence[float] = IOUS) -> Tensor:
@@ -141,6 +159,22 @@ def match(found: Boxes, truth: Boxes, ious: Sequence[float] = IOUS) -> Tensor:
             out[taken, d] = best[taken]
             free[taken, best[taken]] = False
     return torch.from_numpy(out).to(found.boxes.device)
+
+
+def soft_miss(found: Boxes, truth: Boxes) -> float:
+    """One picture's soft miss rate in [0, 1], 0 = all found surely and exactly, nothing else; lower is better.
+
+    1 - 2 sum(confidence x overlap of right detections) / (objects + sum of all confidences): 1 - F with counts
+    softened. Right: same class, overlap of at least 0.5, one detection an object. Steps where a match changes.
+    `found` must be sorted, best first.
+    """
+    if found.scores is None or not len(found) + len(truth):
+        return 0.0
+    hit = match(found, truth, IOUS[:1])[0]
+    right = hit >= 0
+    shared = overlap(found.boxes[right], truth.boxes.to(found.boxes)[hit[right]])
+    true = float((found.scores[right] * shared).sum())
+    return 1 - 2 * true / (len(truth) + float(found.scores.sum()))
 
 
 def _matched(found: Sequence[Boxes], truth: Sequence[Boxes], label: int) -> _Class:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -37,10 +38,17 @@ class Head(nn.Module, ABC):
     task: ClassVar[Task]
     names: tuple[str, ...]
     """what the labels mean"""
+    spec: Mapping[str, Any] = MappingProxyType({})
+    """name and options by which `heads.open_head` builds the same network again, without its weights"""
 
     @abstractmethod
     def forward(self, picture: Tensor) -> Tensor:
         """The network's raw output: logits (B, K), a detector's map, or logits (B, K, H, W)."""
+
+    def features(self, picture: Tensor) -> Tensor:
+        """What two pictures are compared by, where they should look the same to this head: here its raw output."""
+        output: Tensor = self(picture)
+        return output
 
     @abstractmethod
     def loss(self, output: Tensor, labels: Labels, size: tuple[int, int]) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from ispkit.core.errors import FileError
 from ispkit.io.atomic import write_bytes
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 _NAME = re.compile(r"step-(\d{8,})\.([0-9a-f]{16})\.pt")
 
@@ -36,9 +36,9 @@ class Position:
     """steps done in all"""
     seconds: float = 0.0
     """spent in this phase, over all sittings"""
-    psnr_db: float | None = None
-    """of the last evaluation in this phase"""
-    best_psnr_db: float | None = None
+    score: float | None = None
+    """of the last evaluation in this phase, higher is better"""
+    best_score: float | None = None
     stale: int = 0
     """evaluations since the best"""
     ended: bool = False

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.train.fields import build
 from ispkit.train.losses import LOSSES, Loss
+
+TASK, SAME = "task", "same-to-head"
+"""summands that a head brings: its own loss of the samples' labels; how different the picture and its target look to it
+(mean squared difference of `Head.features`)"""
+_TERMS = (*LOSSES, TASK, SAME)
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Term:
     """
 
     name: str
-    """key of `LOSSES`"""
+    """key of `LOSSES`, or `TASK`, or `SAME`"""
     weight: float = 1.0
     part: str | None = None
     """whose picture; None: the last part that the phase trains"""
@@ -33,19 +38,28 @@ class Term:
     def read(where: str, content: Any) -> Term:
         """A loss's name, or a mapping of name, weight, part, reads and the loss's own options."""
         given: dict[str, Any] = {"name": content} if isinstance(content, str) else content
-        if not isinstance(given, Mapping) or given.get("name") not in LOSSES:
+        if not isinstance(given, Mapping) or given.get("name") not in _TERMS:
             name = given.get("name") if isinstance(given, Mapping) else given
-            raise RecipeError(f"{where}: no loss {name!r}; {nearest(str(name), LOSSES)}")
+            raise RecipeError(f"{where}: no loss {name!r}; {nearest(str(name), _TERMS)}")
         own = {f.name for f in fields(Term)} - {"options"}
         options = {k: v for k, v in given.items() if k not in own and k != "options"}
         term = build(Term, where, {k: v for k, v in given.items() if k in own})
         found = {**options, **given.get("options", {})}
         term = Term(term.name, term.weight, term.part, term.reads, found)
+        if term.of_head and found:
+            raise RecipeError(f"{where}: {term.name} has no option {next(iter(found))!r}; what a head needs it is told")
         term.loss(where)
         return term
 
-    def loss(self, where: str = "loss") -> Loss:
-        """The loss itself. Raises `RecipeError` for an option that it does not have."""
+    @property
+    def of_head(self) -> bool:
+        """Whether a head computes it."""
+        return self.name in (TASK, SAME)
+
+    def loss(self, where: str = "loss") -> Loss | None:
+        """The loss of two pictures; None for what a head computes. Raises `RecipeError` for an unknown option."""
+        if self.of_head:
+            return None
         made: Loss = build(LOSSES[self.name], where, self.options)  # type: ignore[arg-type]
         return made
 
@@ -86,10 +100,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam, with decoupled weight decay where there is any (Loshchilov & Hutter 2019)."""
+    """Adam, with decoupled weight decay where there is any (Loshchilov & Hutter 2019); or RMSProp with momentum."""
 
+    kind: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
+    """decay of the mean gradient and of its square; rmsprop: momentum, and decay of the square"""
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip: float | None = None
@@ -158,17 +174,25 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class IspSpec:
-    """Which learned ISP, by name, with its options."""
+class _Spec:
+    """Something by its name, with its options."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @staticmethod
-    def read(where: str, content: Any) -> IspSpec:
+    @classmethod
+    def read(cls, where: str, content: Any) -> Self:
         """A name, or a mapping of name and options."""
         name, options = _named(where, content, "name")
-        return IspSpec(name, options)
+        return cls(name, options)
+
+
+class IspSpec(_Spec):
+    """Which learned ISP, of `isp.learned.catalog`."""
+
+
+class HeadSpec(_Spec):
+    """Which network looks at the pictures, as `ispkit.perceive.heads.open_head` knows it."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +213,12 @@ class DataSpec:
 class Recipe:
     """A whole training."""
 
-    isp: IspSpec
     data: DataSpec
     phases: tuple[Phase, ...]
+    isp: IspSpec | None = None
+    """None: finished frames go to the head as they are"""
+    head: HeadSpec | None = None
+    """a network that looks at the ISP's pictures: part "head", which learns with the ISP, after it, or not at all"""
     version: Literal[1] = 1
     doc: str = "a training"
     held_out: Mapping[str, Any] | None = None
@@ -219,6 +246,8 @@ class Recipe:
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise RecipeError(f"phases need names of their own, at least one; got {', '.join(names) or 'none'}")
+        if self.isp is None and self.head is None:
+            raise RecipeError("a training needs an isp, a head, or both")
         if min(self.save_every, self.log_every, self.w_init_pictures) < 1 or min(self.seed, self.workers) < 0:
             raise RecipeError("save_every, log_every, w_init_pictures must be at least 1, seed and workers at least 0")
 

@@ -47,7 +47,8 @@ def _value(hint: Any, where: str, value: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         kinds = [k for k in inner if k is not type(None)]
-        return None if value is None and len(kinds) < len(inner) else _value(kinds[0], where, value)
+        kind = str if isinstance(value, str) and str in kinds else kinds[0]
+        return None if value is None and len(kinds) < len(inner) else _value(kind, where, value)
     if origin is Literal:
         if value not in inner:
             raise RecipeError(f"{where}: {value!r} is unknown; {nearest(str(value), map(str, inner))}")

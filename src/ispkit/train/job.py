@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from ispkit.core.errors import FileError, ParamError, nearest
-from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.weights import Card, save_learned
+from ispkit.perceive.joint import JointModel
 from ispkit.train.checkpoint import checkpoints
 from ispkit.train.config import Recipe
 from ispkit.train.fields import plain
-from ispkit.train.journal import Hooks
+from ispkit.train.journal import Hooks, measured
 from ispkit.train.loop import Sets, Sitting, Training
-from ispkit.train.prepare import build_isp, fit_transform
+from ispkit.train.objective import Model
+from ispkit.train.prepare import build_model, fit_transform, head_options, wants_classes
 from ispkit.train.ranks import Ranks, joined
 from ispkit.train.recipe import identity, to_data
 from ispkit.train.run_folder import TrainFolder, working_in
@@ -61,20 +62,21 @@ def run_job(
                     f"{room.path}: finished earlier, nothing is trained again; new data need another folder (-o)"
                 )
             return Trained(room.weights, finished)
-        isp = build_isp(recipe)
+        model = None if wants_classes(recipe) else build_model(recipe)  # a wrong one is told before the work
         if not ranks.first:
             ranks.wait()  # the first process renders what is to be mimicked
         found = sets or open_sets(recipe, room.targets, hooks.rendering if ranks.first else None)
         if ranks.first:
             ranks.wait()
-        training = Training(isp, recipe, sets=found, sitting=Sitting(room, ranks, hooks))
+        model = model or build_model(recipe, head_options(recipe, found.train))
+        training = Training(model, recipe, sets=found, sitting=Sitting(room, ranks, hooks))
         if not checkpoints(room.checkpoints):
             if ranks.first and sets is None:
                 warn_of_pairs(found.train, hooks.warn)
-            fit_transform(isp, recipe, found.train)
+            fit_transform(model, recipe, found.train)
         training.run()
         if ranks.first:
-            _finish(room, isp, recipe)
+            _finish(room, model, recipe)
         ranks.wait()
         return Trained(room.weights, room.finished() or {})
 
@@ -88,23 +90,24 @@ def device_of(name: str) -> str:
     return "cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name
 
 
-def _finish(room: TrainFolder, isp: LearnedISP, recipe: Recipe) -> None:
+def _finish(room: TrainFolder, model: Model, recipe: Recipe) -> None:
     """Write the weights with their card, then the result, which says that all is done."""
     phases = {e["phase"]: e for e in room.events() if e.get("done")}
     facts: dict[str, Any] = {
-        name: {k: e[k] for k in ("steps", "seconds", "psnr_db") if e.get(k) is not None} for name, e in phases.items()
+        name: {"steps": e["steps"], "seconds": e["seconds"], **measured(e)} for name, e in phases.items()
     }
-    last: dict[str, float] = facts.get(recipe.phases[-1].name, {})
-    metrics = {"held_out_psnr_db": last["psnr_db"]} if "psnr_db" in last else {}
+    last = facts.get(recipe.phases[-1].name, {})
+    metrics = {f"held_out_{name}": value for name, value in measured(last).items()}
     card = Card(
-        recipe.isp.name,
-        plain(recipe.isp.options),
+        "" if recipe.isp is None else recipe.isp.name,
+        {} if recipe.isp is None else plain(recipe.isp.options),
         _without_folders({"source": recipe.data.source, **plain(recipe.data.options)}),
         _without_folders(to_data(recipe)),
         metrics,
         recipe.doc,
+        _without_folders(plain(model.head.spec)) if isinstance(model, JointModel) else None,
     )
-    save_learned(room.weights, isp, card)
+    save_learned(room.weights, model, card)
     room.finish({"weights": room.weights.name, **metrics, "phases": facts})
 
 

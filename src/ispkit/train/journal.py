@@ -22,10 +22,30 @@ class Progress:
     share: float
     """of the phase"""
     loss: float
-    psnr_db: float | None
-    """of the last evaluation"""
+    score: tuple[str, float] | None
+    """measure and value of the last evaluation, for `worded`"""
     seconds_left: float
     """of the phase, NaN before it is known"""
+
+
+_MEASURES = {
+    "psnr_db": ("PSNR in dB", "{:.2f} dB"),
+    "top1": ("top-1", "{:.1%}"),
+    "found": ("1 - soft miss rate", "{:.3f}"),
+    "pixels": ("right pixels", "{:.1%}"),
+}
+"""what is measured on held-out pictures: words for an axis, and how a value is written"""
+
+
+def worded(facts: Mapping[str, Any]) -> str:
+    """The score among the facts of an event, such as "held out 31.20 dB"; empty where there is none."""
+    told = [words.format(facts[k]) for k, (_, words) in _MEASURES.items() if facts.get(k) is not None]
+    return f"held out {told[0]}" if told else ""
+
+
+def measured(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The score among the facts of an event, by its measure; empty where there is none."""
+    return {k: facts[k] for k in _MEASURES if facts.get(k) is not None}
 
 
 def _silent(_: Any) -> None:
@@ -74,7 +94,7 @@ class Journal:
 
 
 def write_curves(room: TrainFolder) -> None:
-    """curves.png: the loss and the held-out PSNR over steps, phase by phase. Raises `FileError`."""
+    """curves.png: the loss and the held-out score over steps, phase by phase. Raises `FileError`."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
     page = Figure(figsize=(8, 6), layout="constrained")
@@ -82,18 +102,17 @@ def write_curves(room: TrainFolder) -> None:
     events = room.events()
     for phase in dict.fromkeys(e["phase"] for e in events if "phase" in e):
         losses = [(e["step"], sum(e["loss"].values())) for e in events if e.get("phase") == phase and "loss" in e]
-        scores = [
-            (e["step"], e["psnr_db"])
-            for e in events
-            if e.get("phase") == phase and "loss" not in e and e.get("psnr_db") is not None
-        ]
-        for axes, points in ((above, losses), (below, scores)):
+        lines = [(above, phase, losses)]
+        for measure, (words, _) in _MEASURES.items():
+            scores = [(e["step"], e[measure]) for e in events if e.get("phase") == phase and measure in measured(e)]
+            lines.append((below, f"{phase}, {words}", scores))
+        for axes, label, points in lines:
             if points:
-                axes.plot(*zip(*points, strict=True), label=phase, marker="." if len(points) < 40 else None)
+                axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 40 else None)
     if all(sum(e["loss"].values()) > 0 for e in events if "loss" in e):
         above.set_yscale("log")
     above.set_ylabel("loss")
-    below.set_ylabel("held-out PSNR in dB")
+    below.set_ylabel("held-out score")
     below.set_xlabel("steps")
     for axes in (above, below):
         axes.grid(visible=True, color="#e4e4e4", linewidth=0.7)

@@ -11,19 +11,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ispkit.data.samples import Sample
-from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.train.config import Phase
-from ispkit.train.objective import Objective
+from ispkit.train.objective import Model, Objective
 from ispkit.train.ranks import Ranks
 
 
 class Learner:
     """What a phase needs to take steps, and all of it as plain states to save."""
 
-    def __init__(self, isp: LearnedISP, phase: Phase, *, ranks: Ranks, precision: str = "auto") -> None:
+    def __init__(self, model: Model, phase: Phase, *, ranks: Ranks, precision: str = "auto") -> None:
         dtype = autocast_dtype(precision, ranks.device)
-        self.isp, self.phase, self.ranks = isp, phase, ranks
-        self.objective = Objective(isp, phase, dtype=dtype).train()
+        self.model, self.phase, self.ranks = model, phase, ranks
+        self.objective = Objective(model, phase, dtype=dtype).train()
         self.weights = self.objective.trained()
         self._module: nn.Module = DistributedDataParallel(self.objective) if ranks.world > 1 else self.objective
         self.optimizer = _optimizer(self.weights, phase)
@@ -66,17 +65,15 @@ class Learner:
 
     def keep_best(self) -> None:
         """Remember the learning parts as they are now."""
-        names = [n for n in self.isp.state_dict() if n.split(".")[1] in self.phase.parts]
-        state = self.isp.state_dict()
-        self.best = {n: state[n].detach().clone() for n in names}
+        self.best = {name: value.detach().clone() for name, value in self._learning().state_dict().items()}
 
     def leave(self) -> None:
-        """Put the weights into the ISP that the phase ends with: the best, the average, or the last."""
+        """Put the weights into the model that the phase ends with: the best, the average, or the last."""
         self._swap()
         self.average = []
         if self.best:
-            self.isp.load_state_dict(self.best, strict=False)
-        self.isp.requires_grad_(True).eval()
+            self._learning().load_state_dict(self.best)
+        self.model.requires_grad_(True).eval()
 
     def finite(self) -> bool:
         """Whether every learning weight is a number."""
@@ -85,7 +82,7 @@ class Learner:
     def states(self) -> dict[str, Any]:
         """Everything that the next step depends on, besides the data."""
         return {
-            "weights": self.isp.state_dict(),
+            "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": list(self.average),
@@ -93,11 +90,16 @@ class Learner:
         }
 
     def load(self, states: Mapping[str, Any]) -> None:
-        """Go on from `states()`; the ISP's weights are loaded already."""
+        """Go on from `states()`; the model's weights are loaded already."""
         self.optimizer.load_state_dict(states["optimizer"])
         self.scaler.load_state_dict(states["scaler"])
         self.average = [a.to(self.ranks.device) for a in states["average"]]
         self.best = {n: t.to(self.ranks.device) for n, t in states["best"].items()}
+
+    def _learning(self) -> nn.ModuleDict:
+        """The parts that learn."""
+        parts = self.model.named_parts
+        return nn.ModuleDict({name: parts[name] for name in self.phase.parts})
 
     def _swap(self) -> None:
         with torch.no_grad():
@@ -123,5 +125,10 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 def _optimizer(weights: Sequence[nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
     said = phase.optimizer
+    if said.kind == "rmsprop":
+        momentum, decay = said.betas
+        return torch.optim.RMSprop(
+            weights, said.learning_rate, decay, said.eps, weight_decay=said.weight_decay, momentum=momentum
+        )
     kind = torch.optim.AdamW if said.weight_decay else torch.optim.Adam
     return kind(weights, lr=said.learning_rate, betas=said.betas, eps=said.eps, weight_decay=said.weight_decay)

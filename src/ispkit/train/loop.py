@@ -12,12 +12,11 @@ import numpy as np
 import torch
 
 from ispkit.core.errors import IspkitError
-from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.train.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from ispkit.train.config import Phase, Recipe
 from ispkit.train.journal import Hooks, Journal, Progress
 from ispkit.train.learner import Learner
-from ispkit.train.objective import Objective, evaluate
+from ispkit.train.objective import Model, Objective, evaluate
 from ispkit.train.ranks import Ranks
 from ispkit.train.recipe import identity
 from ispkit.train.run_folder import TrainFolder
@@ -56,25 +55,25 @@ class Training:
     processes. That holds for phases counted in steps or epochs; those in seconds end where time does.
     """
 
-    def __init__(self, isp: LearnedISP, recipe: Recipe, *, sets: Sets, sitting: Sitting) -> None:
-        self.isp, self.recipe, self.sets = isp, recipe, sets
+    def __init__(self, model: Model, recipe: Recipe, *, sets: Sets, sitting: Sitting) -> None:
+        self.model, self.recipe, self.sets = model, recipe, sets
         self.room, self.ranks, self.hooks = sitting.room, sitting.ranks, sitting.hooks
         self.at = Position()
         self._of = identity(recipe)
         self._saved, self._saved_at = "", time.monotonic()
         self._losses: list[torch.Tensor] = []
         for phase in recipe.phases:  # what is wrong with the last one is told before the first begins
-            Objective(isp, phase)
+            Objective(model, phase)
             self._stream(phase)
 
     def run(self) -> None:
-        """Train until the last phase is over; the ISP then holds its weights, in evaluation mode.
+        """Train until the last phase is over; the model then holds its weights, in evaluation mode.
 
         Raises `DivergedError`, `FileError` (full disk, every checkpoint damaged, another recipe's folder),
         `KeyboardInterrupt` where the hooks say stop, after a checkpoint.
         """
         cuda = [self.ranks.device] if self.ranks.device.type == "cuda" else []
-        self.isp.to(self.ranks.device)
+        self.model.to(self.ranks.device)
         with torch.random.fork_rng(cuda):
             states = self._resume()
             self._journal = Journal(self.room if self.ranks.first else None)
@@ -84,10 +83,10 @@ class Training:
                     states = {}
             finally:
                 self._journal.close()
-        self.isp.eval()
+        self.model.eval()
 
     def _phase(self, phase: Phase, states: Mapping[str, Any]) -> None:
-        learner = Learner(self.isp, phase, ranks=self.ranks, precision=self.recipe.precision)
+        learner = Learner(self.model, phase, ranks=self.ranks, precision=self.recipe.precision)
         if "optimizer" in states:
             learner.load(states)
         batches = self._stream(phase).batches(self.at.step, workers=self.recipe.workers)
@@ -108,8 +107,8 @@ class Training:
             self._evaluate(phase, learner)
         self._check(phase, learner.finite())
         learner.leave()
-        score = self.at.psnr_db if phase.patience is None else self.at.best_psnr_db
-        facts = {"steps": self.at.step, "seconds": round(self.at.seconds, 3), "psnr_db": score}
+        score = self.at.score if phase.patience is None else self.at.best_score
+        facts = {"steps": self.at.step, "seconds": round(self.at.seconds, 3), learner.objective.measure: score}
         self._journal.note(self.at.total, phase=phase.name, done=True, **facts)
         self._losses.clear()
         self.at = Position(self.at.phase + 1, total=self.at.total)
@@ -128,7 +127,7 @@ class Training:
         bad, stop, self.at.seconds = self.ranks.largest([float(mine), float(self.hooks.stop()), seconds])
         self._check(phase, not bad)
         if looks:
-            self._tell(phase, float(self._losses[-1].sum()))
+            self._tell(phase, learner.objective.measure)
         if logs:
             self._note(phase, learner)
         return bool(stop)
@@ -142,7 +141,7 @@ class Training:
         self._journal.note(self.at.total, phase=phase.name, loss=told, lr=rate, seconds=round(self.at.seconds, 3))
 
     def _evaluate(self, phase: Phase, learner: Learner) -> None:
-        """The held-out PSNR; without a better one for long the phase is over."""
+        """The held-out score; without a better one for long the phase is over."""
         held_out = self.sets.held_out
         if held_out is None:
             return
@@ -152,14 +151,15 @@ class Training:
         with learner.averaged():
             total, pictures = evaluate(learner.objective, (held_out[i] for i in mine), device=self.ranks.device)
             total, pictures = self.ranks.sums([total, pictures])
-            self.at.psnr_db = score = total / pictures
-            better = self.at.best_psnr_db is None or score > self.at.best_psnr_db
+            self.at.score = score = total / pictures
+            better = self.at.best_score is None or score > self.at.best_score
             if better and phase.patience is not None:
                 learner.keep_best()
         self.at.stale = 0 if better else self.at.stale + 1
-        self.at.best_psnr_db = score if better else self.at.best_psnr_db
+        self.at.best_score = score if better else self.at.best_score
         self.at.ended = phase.patience is not None and self.at.stale >= phase.patience
-        self._journal.note(self.at.total, phase=phase.name, psnr_db=score, seconds=round(self.at.seconds, 3))
+        told = {learner.objective.measure: score, "seconds": round(self.at.seconds, 3)}
+        self._journal.note(self.at.total, phase=phase.name, **told)
 
     def _due(self) -> bool:
         """Whether a checkpoint is: after so many steps, or where steps are slow, after some minutes."""
@@ -175,10 +175,12 @@ class Training:
             return self.at.seconds / phase.seconds
         return self.at.step / steps_of(phase, len(self.sets.train))
 
-    def _tell(self, phase: Phase, loss: float) -> None:
+    def _tell(self, phase: Phase, measure: str) -> None:
         share, number = self._share(phase), (self.at.phase + 1, len(self.recipe.phases))
         left = self.at.seconds * (1 - share) / share if share > 0 else math.nan
-        self.hooks.progress(Progress(phase.name, number, self.at.step, share, loss, self.at.psnr_db, left))
+        loss = float(self._losses[-1].sum())
+        score = None if self.at.score is None else (measure, self.at.score)
+        self.hooks.progress(Progress(phase.name, number, self.at.step, share, loss, score, left))
 
     def _check(self, phase: Phase, good: bool) -> None:
         if good:
@@ -196,7 +198,7 @@ class Training:
             self._check(self.recipe.phases[self.at.phase], learner.finite())
         self._saved_at = time.monotonic()
         if self.ranks.first:
-            states = {"weights": self.isp.state_dict()} if learner is None else learner.states()
+            states = {"weights": self.model.state_dict()} if learner is None else learner.states()
             position = Position(**asdict(self.at))
             path = save_checkpoint(self.room.checkpoints, Checkpoint(position, states), of=self._of)
             self._saved = f"checkpoints/{path.name}"
@@ -206,7 +208,7 @@ class Training:
         self.ranks.wait()
         if found is not None:
             self.at = found.position
-            self.isp.load_state_dict(found.states["weights"])
+            self.model.load_state_dict(found.states["weights"])
         if self.ranks.first:
             self.room.rewind(self.at.total)
         if found is None:

@@ -1,59 +1,67 @@
-"""What a phase makes small, as a module: a sample in, the summands of the loss out; and its PSNR on held-out data."""
+"""What a phase makes small, as a module: a sample in, the summands of the loss out; and its score on held-out data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ispkit.core.errors import DomainError, RecipeError, ShapeError, nearest
 from ispkit.core.frame import Domain, Frame
-from ispkit.data.samples import Sample
+from ispkit.data.samples import Labels, Sample
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
 from ispkit.metrics.fidelity import psnr
 from ispkit.nets.picture_net import PictureNet
-from ispkit.train.config import Phase, Term
+from ispkit.perceive.head import Head
+from ispkit.perceive.joint import HEAD, JointModel
+from ispkit.perceive.scores import MEASURES, scores
+from ispkit.train.config import TASK, Phase, Term
 
+Model = LearnedISP | JointModel
+"""what a training trains"""
+PSNR = "psnr_db"
 _MOST_DB = 120.0
 """what a picture without any error counts"""
 
 
 class Objective(nn.Module):
-    """The parts of an ISP that a phase needs, and its loss.
+    """The parts of a model that a phase needs, and its loss.
 
     Parts that do not learn are frozen and in evaluation mode. Adapters and losses run in fp32; the nets in `dtype`
-    under autocast where it is given. Raises `RecipeError` for parts that the ISP does not have.
+    under autocast where it is given. Raises `RecipeError` for parts that the model does not have.
     """
 
-    def __init__(self, isp: LearnedISP, phase: Phase, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: Model, phase: Phase, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.isp, self.learning, self.dtype = isp, phase.parts, dtype
-        parts = list(isp.named_parts)
+        self.model, self.learning, self.dtype = model, phase.parts, dtype
+        parts = list(model.named_parts)
         for name in (*phase.parts, *(t.part for t in phase.loss if t.part is not None)):
             if name not in parts:
-                raise RecipeError(f"phase {phase.name!r}: the ISP has no part {name!r}; {nearest(name, parts)}")
-        last = max(phase.parts, key=parts.index)
-        self.terms = [(t, t.part or last) for t in phase.loss]
+                raise RecipeError(f"phase {phase.name!r}: the model has no part {name!r}; {nearest(name, parts)}")
+        of_isp = [p for p in parts if p != HEAD]
+        last = max((p for p in phase.parts if p != HEAD), key=parts.index, default=of_isp[-1] if of_isp else HEAD)
+        self.terms = [(t, HEAD if t.of_head else t.part or last) for t in phase.loss]
         self.losses = [t.loss() for t in phase.loss]
         for term, part in self.terms:
             self._check(phase, term, part)
-        isp.requires_grad_(False)
+        model.requires_grad_(False)
         for name in phase.parts:
-            isp.parts[name].requires_grad_(True)
+            model.named_parts[name].requires_grad_(True)
 
     def train(self, mode: bool = True) -> Objective:
         """Only what learns is ever in training mode."""
         super().train(mode)
-        for name, part in self.isp.parts.items():
+        for name, part in self.model.named_parts.items():
             part.train(mode and name in self.learning)
         return self
 
     def trained(self) -> list[nn.Parameter]:
         """What learns."""
-        return [p for p in self.isp.parameters() if p.requires_grad]
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def forward(self, sample: Sample) -> Tensor:
         """The weighted summands of the loss, (terms,)."""
@@ -61,30 +69,62 @@ class Objective(nn.Module):
         values = []
         for (term, part), loss in zip(self.terms, self.losses, strict=True):
             frame = made[part, term.reads]
-            values.append(term.weight * loss(frame.data.float(), _target(sample, frame, part).float()))
+            if loss is None:
+                values.append(term.weight * self._of_head(term, frame, sample))
+            else:
+                values.append(term.weight * loss(frame.data.float(), _target(sample, frame, part).float()))
         return torch.stack(values)
 
+    @property
+    def measure(self) -> str:
+        """What `score` is: "psnr_db", or a head's where its own loss is among the summands."""
+        tasks = any(term.name == TASK for term, _ in self.terms)
+        return MEASURES[self._head.task] if tasks else PSNR
+
     @torch.no_grad()
-    def psnr_db(self, sample: Sample) -> float:
-        """Of the last summand's picture against its target, both clipped to [0, 1], the mean over a batch."""
+    def score(self, sample: Sample) -> float:
+        """The mean over a batch, higher is better.
+
+        Where the head learns its task, the head's score; else the PSNR of the last summand's picture against its
+        target, both clipped to [0, 1].
+        """
+        made = self._made(sample)
+        if self.measure != PSNR:
+            frame, head = made[HEAD, "frame"], self._head
+            return float(scores(head, self._looked(frame), _labels(sample), frame.size).mean())
         term, part = self.terms[-1]
-        frame = self._made(sample)[part, term.reads]
-        wanted = _target(sample, frame, part)
+        frame = made[part, term.reads]
+        wanted = sample.target if part == HEAD else _target(sample, frame, part)
         values = psnr(frame.data.float().clamp(0, 1), wanted.clamp(0, 1), data_range=1.0)
         return float(values.clamp(max=_MOST_DB).mean())
 
     def _made(self, sample: Sample) -> dict[tuple[str, str], Frame]:
-        """The frames that the loss asks for, by part and by what it read."""
+        """The frames that the loss asks for, by part and by what it read; at the head, what it looks at."""
         made: dict[tuple[str, str], Frame] = {}
-        wanted = [part for term, part in self.terms if term.reads == "frame"]
+        wanted = {part for term, part in self.terms if term.reads == "frame"}
         frame = sample.frame
-        for name, part in self.isp.named_parts.items() if wanted else ():
+        for name, part in self._isp_parts.items() if wanted else ():
             frame = made[name, "frame"] = part(frame, self._run)
-            if set(wanted) <= {n for n, _ in made}:
+            if wanted <= {n for n, _ in made}:
                 break
+        if HEAD in wanted:
+            made[HEAD, "frame"] = frame
         for name in {part for term, part in self.terms if term.reads == "restored"}:
-            made[name, "restored"] = self._part(name)(_restored(sample), self._run)
+            made[name, "restored"] = self._isp_parts[name](_restored(sample), self._run)
         return made
+
+    def _of_head(self, term: Term, frame: Frame, sample: Sample) -> Tensor:
+        """The head's loss of the labels, or how different the picture and its target look to it."""
+        if term.name == TASK:
+            return self._head.loss(self._looked(frame), _labels(sample), frame.size)
+        with torch.no_grad():
+            wanted = self._head.features(sample.target)
+        return F.mse_loss(self._head.features(frame.data.clamp(0, 1)), wanted)
+
+    def _looked(self, frame: Frame) -> Tensor:
+        with torch.autocast(frame.data.device.type, self.dtype, enabled=self.dtype is not None):
+            output: Tensor = self._head(frame.data.clamp(0, 1))
+        return output.float()
 
     def _run(self, net: PictureNet, x: Tensor) -> Tensor:
         """The net in the phase's precision, its picture in fp32 again."""
@@ -93,23 +133,44 @@ class Objective(nn.Module):
         with torch.autocast(x.device.type, self.dtype):
             return cast(Tensor, net(x)).float()
 
-    def _part(self, name: str) -> Part:
-        return self.isp.named_parts[name]
+    @property
+    def _isp_parts(self) -> Mapping[str, Part]:
+        isp = self.model.isp if isinstance(self.model, JointModel) else self.model
+        return {} if isp is None else isp.named_parts
+
+    @property
+    def _head(self) -> Head:
+        return cast(JointModel, self.model).head
 
     def _check(self, phase: Phase, term: Term, part: str) -> None:
-        where, writes = f"phase {phase.name!r}, loss {term.name!r} of part {part!r}", self._part(part).writes
+        where = f"phase {phase.name!r}, loss {term.name!r} of part {part!r}"
+        if term.of_head:
+            if HEAD not in self.model.named_parts:
+                raise RecipeError(f"{where}: the recipe names no head; add `head: mobilenet-v1`, for example")
+            return
+        if part == HEAD:
+            raise RecipeError(f"{where}: it compares pictures, a head makes none; write `{TASK}` for the head's loss")
+        writes = self._isp_parts[part].writes
         if writes not in (Domain.LINEAR_RGB, Domain.DISPLAY_RGB):
             raise DomainError(f"{where}: it writes {writes.value}, for which samples have no target")
-        if term.reads == "restored" and self._part(part).reads is not Domain.LINEAR_RGB:
-            raise DomainError(f"{where}: it reads {self._part(part).reads.value}, a restored picture is linear_rgb")
+        if term.reads == "restored" and self._isp_parts[part].reads is not Domain.LINEAR_RGB:
+            raise DomainError(
+                f"{where}: it reads {self._isp_parts[part].reads.value}, a restored picture is linear_rgb"
+            )
 
 
 def evaluate(objective: Objective, samples: Iterable[Sample], *, device: torch.device) -> tuple[float, float]:
-    """The sum of the PSNRs in dB of samples of one picture each, in evaluation mode, and their number."""
+    """The sum of the scores of samples of one picture each, in evaluation mode, and their number."""
     objective.eval()
-    values = [objective.psnr_db(sample.to(device)) for sample in samples]
+    values = [objective.score(sample.to(device)) for sample in samples]
     objective.train()
     return sum(values), float(len(values))
+
+
+def _labels(sample: Sample) -> Labels:
+    if sample.labels is None:
+        raise ShapeError(f"{', '.join(sample.names)}: the loss needs labels, these data bring none")
+    return sample.labels
 
 
 def _restored(sample: Sample) -> Frame:

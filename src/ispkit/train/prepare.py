@@ -1,8 +1,9 @@
-"""An ISP before its first step: built from a recipe, with chosen weights, DeepISP's color transform fitted."""
+"""A model before its first step: built from a recipe, with chosen weights, DeepISP's color transform fitted."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,18 +17,50 @@ from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
 from ispkit.isp.learned.weights import load_learned
 from ispkit.nets.deepisp import DeepISP, fit_affine
+from ispkit.perceive.heads import open_head
+from ispkit.perceive.joint import JointModel
 from ispkit.train.config import Recipe
+from ispkit.train.objective import Model
 from ispkit.train.stream import SampleSet
 
 
-def build_isp(recipe: Recipe) -> LearnedISP:
-    """The recipe's ISP with fresh weights of its seed, or those of `start`. Raises `RecipeError`, `FileError`."""
+def wants_classes(recipe: Recipe) -> bool:
+    """Whether it has a head that is not told its classes: they are those of the data."""
+    known = ("names", "classes", "weights")
+    return recipe.head is not None and not any(recipe.head.options.get(key) for key in known)
+
+
+def head_options(recipe: Recipe, data: SampleSet) -> dict[str, Any]:
+    """The options of the recipe's head; where they say no classes, with those of the data."""
+    options = {} if recipe.head is None else dict(recipe.head.options)
+    names: tuple[str, ...] = getattr(data, "names", ())
+    return {**options, "names": list(names)} if names and wants_classes(recipe) else options
+
+
+def build_model(recipe: Recipe, options: Mapping[str, Any] | None = None) -> Model:
+    """The recipe's ISP, head, or both, with fresh weights of its seed, or those of `start` for the ISP.
+
+    `options` are the head's, in place of the recipe's own (`head_options`). Raises `RecipeError`, `FileError`.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
+        isp = _isp(recipe)
+        if recipe.head is None:
+            return cast(LearnedISP, isp)  # a recipe has at least one of the two
         try:
-            isp = build(recipe.isp.name, **recipe.isp.options)
+            head = open_head(recipe.head.name, **(recipe.head.options if options is None else options))
         except ParamError as error:
-            raise RecipeError(f"isp: {error}") from error
+            raise RecipeError(f"head: {error}") from error
+    return JointModel(isp, head)
+
+
+def _isp(recipe: Recipe) -> LearnedISP | None:
+    if recipe.isp is None:
+        return None
+    try:
+        isp = build(recipe.isp.name, **recipe.isp.options)
+    except ParamError as error:
+        raise RecipeError(f"isp: {error}") from error
     if recipe.start is not None:
         begun, card = load_learned(recipe.start)
         try:
@@ -40,7 +73,7 @@ def build_isp(recipe: Recipe) -> LearnedISP:
     return isp
 
 
-def fit_transform(isp: LearnedISP, recipe: Recipe, data: SampleSet) -> None:
+def fit_transform(model: Model, recipe: Recipe, data: SampleSet) -> None:
     """Start DeepISP's W at the mean or median of the affine maps that fit each training picture; section IV-C.
 
     One window of each of `recipe.w_init_pictures` pictures is looked at. Nothing without `recipe.w_init`, and nothing
@@ -49,9 +82,11 @@ def fit_transform(isp: LearnedISP, recipe: Recipe, data: SampleSet) -> None:
     """
     if recipe.w_init is None:
         return
-    parts = [p for p in isp.named_parts.values() if isinstance(p.net, DeepISP) and not p.net.shape.low_only]
+    nets = [p for p in model.named_parts.values() if isinstance(p, Part)]
+    parts = [p for p in nets if isinstance(p.net, DeepISP) and not p.net.shape.low_only]
     if not parts:
-        raise RecipeError(f"w_init: {recipe.isp.name!r} has no color transform to fit; leave w_init out")
+        name = recipe.isp.name if recipe.isp else "a head"
+        raise RecipeError(f"w_init: {name!r} has no color transform to fit; leave w_init out")
     if recipe.start is not None:
         return
     part = parts[0]

@@ -1,13 +1,13 @@
-"""Where samples come from, by the name that a recipe gives: `pairs`, `synthetic`, `mimic`."""
+"""Where samples come from, by the name that a recipe gives: `pairs`, `synthetic`, `mimic`, `labelled`."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.data.pairs import PairSettings, RawPairs, pair_files
@@ -15,40 +15,21 @@ from ispkit.data.pairs_check import PairReport, check_pairs
 from ispkit.data.pairs_files import EmptySplitError, chosen, held_out_names
 from ispkit.data.pairs_read import Finish, Reading, Restore
 from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs, SyntheticSettings
+from ispkit.data.synthetic_pairs import SyntheticPairs
+from ispkit.data.synthetic_raw import SyntheticSettings
 from ispkit.data.targets import finished_pictures
 from ispkit.data.tuning_sets import read_pictures
 from ispkit.train.config import Recipe
 from ispkit.train.fields import build
+from ispkit.train.labelled_source import Labelled
 from ispkit.train.loop import Sets
 from ispkit.train.mimic import Count, mimic_pairs, raw_files
+from ispkit.train.source import Opening, Source, Split, given, read_flat, words_of
 from ispkit.train.stream import SampleSet
 
-Split = Literal["train", "val", "test", "all"]
 _OTHER_WORDS = {"crop": "patch", "patch": "crop"}
 """what one source calls its windows, and another"""
 _LOOKED_AT = 8  # pairs, before a training begins
-_HELD_OUT_SEED = 1_000_003
-"""added to the seed for held-out data, so that their noise is never that of training"""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What a source is opened with."""
-
-    seed: int
-    targets: Path
-    """folder for pictures that are rendered once"""
-    learning: bool = True
-    """False: to judge on; windows are then the middle, and always the same"""
-    progress: Count | None = None
-
-
-class Source(Protocol):
-    """The options of a source of samples."""
-
-    def open(self, opening: Opening) -> SampleSet:
-        """The data set. Raises `FileError`, `ParamError`, `RecipeError`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +69,7 @@ class Pairs(PairWindows):
 
     def open(self, opening: Opening) -> RawPairs:
         """Random windows to learn from, middle ones to judge on."""
-        folder = _given("folder", self.folder)
+        folder = given("folder", self.folder)
         files = pair_files(self.layout, folder, split=_split(self.split), options=self.layout_options)
         seed = opening.seed if opening.learning else None
         return RawPairs(files, self.settings(learning=opening.learning), seed=seed)
@@ -108,7 +89,7 @@ class Mimic(PairWindows):
 
     def open(self, opening: Opening) -> RawPairs:
         """Renders what is missing first, of this split only."""
-        folder = _given("folder", self.folder)
+        folder = given("folder", self.folder)
         files = chosen(raw_files(folder), _split(self.split), self.held_out)
         files = mimic_pairs(files, self.isp, opening.targets, progress=opening.progress)
         seed = opening.seed if opening.learning else None
@@ -134,28 +115,21 @@ class Synthetic:
 
     def open(self, opening: Opening) -> SyntheticPairs:
         """Judging data have a seed of their own."""
-        name = _given("pictures", self.pictures)
+        name = given("pictures", self.pictures)
         made = name == "project"
         pictures = project_pictures(self.count, self.size) if made else read_pictures(name)
         names = _share(list(pictures), self.split, self.held_out)
-        seed = opening.seed + (0 if opening.learning else _HELD_OUT_SEED)
         shown = {n: pictures[n] for n in names}
         looks = finished_pictures(shown) if self.finish == "auto" else None
-        return SyntheticPairs(shown, self.settings, targets=looks, seed=seed)
+        return SyntheticPairs(shown, self.settings, targets=looks, seed=opening.own_seed)
 
     @staticmethod
     def read(where: str, content: Mapping[str, Any]) -> Synthetic:
         """The fields of the settings stand beside the source's own."""
-        own = {f.name for f in fields(Synthetic)} - {"settings"}
-        for key in content:
-            if key not in _words(Synthetic):
-                raise RecipeError(f"{where}.{key}: unknown name; {nearest(str(key), _words(Synthetic))}")
-        settings = build(SyntheticSettings, where, {k: v for k, v in content.items() if k not in own})
-        source = build(Synthetic, where, {k: v for k, v in content.items() if k in own})
-        return Synthetic(**{**{n: getattr(source, n) for n in own}, "settings": settings})
+        return read_flat(Synthetic, "settings", where, content)
 
 
-SOURCES: Mapping[str, Any] = {"pairs": Pairs, "synthetic": Synthetic, "mimic": Mimic}
+SOURCES: Mapping[str, Any] = {"pairs": Pairs, "synthetic": Synthetic, "mimic": Mimic, "labelled": Labelled}
 """name -> frozen dataclass of options that is a `Source`"""
 
 
@@ -206,19 +180,12 @@ def warn_of_pairs(data: SampleSet, warn: Callable[[str], None]) -> None:
 
 def folder_option(source: str) -> str:
     """The option that `--data DIR` fills."""
-    return "pictures" if source == "synthetic" else "folder"
-
-
-def _given(name: str, value: str | None) -> str:
-    if value is None:
-        raise RecipeError(f"data.{name} is missing; name it in the recipe or pass --data DIR")
-    return value
+    return "pictures" if source in ("synthetic", "labelled") else "folder"
 
 
 def _words(kind: Any) -> list[str]:
     """The options of a source."""
-    inner = [f.name for f in fields(SyntheticSettings)] if kind is Synthetic else []
-    return [*(f.name for f in fields(kind) if f.name != "settings"), *inner]
+    return words_of(kind, "settings" if kind in (Synthetic, Labelled) else None)
 
 
 @contextmanager
