@@ -125,6 +125,31 @@ def mimic(
     room.write(experiment)
 
 
+def lowlight_people(
+    train: TrainOption = None,
+    test: TestOption = None,
+    seconds: SecondsOption = 1200.0,
+    seeds: SeedsOption = 3,
+    patch: PatchOption = 64,
+    batch: BatchOption = 8,
+    most: MostOption = 12,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    results: ResultsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Low light for people: the Anscombe network beside U-Nets, a modern network and a tuned classical ISP.
+
+    ispkit bench lowlight-people --train bsd100/ --test kodak24/ --seconds 1200
+    """
+    from ispkit.bench.lowlight_people import run_people
+
+    found = _bench((train, test), seconds=seconds, seeds=seeds, patch=patch, batch=batch, most=most, seed=seed)
+    with experiment_room("lowlight-people", out, results, as_json=as_json) as room:
+        experiment = run_people(room.out, found, command=command_line(), watch=watch(room.bars))
+    room.write(experiment)
+
+
 def watch(bars: Bars) -> Watch:
     """One bar for each phase of each training."""
     from ispkit.train.journal import Hooks
