@@ -20,7 +20,7 @@ _SIDE = 512
 
 def export(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A learned ISP (.safetensors).")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="What to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", "--onnx", metavar="FILE.onnx", help="What to write.")],
     part: Annotated[str | None, typer.Option("--part", help="One part, such as restore; default: all in one.")] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights and sums in half precision.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Convolutions in 8 bits; needs --calibrate.")] = False,

@@ -30,7 +30,7 @@ def parse_geometry(text: str | None) -> Facts | None:
     if text is None:
         return None
     from ispkit.core.errors import ParamError, nearest
-    from ispkit.io.geometry import Facts, Geometry
+    from ispkit.io.geometry import Facts, Geometry, plain_value
 
     known = [f.name for f in fields(Geometry)]
     stated: dict[str, Any] = {}
@@ -40,20 +40,9 @@ def parse_geometry(text: str | None) -> Facts | None:
             raise ParamError(f"--geometry: {part.strip()!r} is not KEY=VALUE with a known key; {nearest(key, known)}")
         if key in stated:
             raise ParamError(f"--geometry: {key} is given twice")
-        stated[key] = _value(value)
+        stated[key] = plain_value(value)
     kind = Geometry if "width" in stated or "height" in stated else Facts
     missing = [k for k in ("width", "height") if kind is Geometry and k not in stated]
     if missing:
         raise ParamError(f"--geometry: {missing[0]} is missing; give width=..., height=...")
     return kind(**stated)
-
-
-def _value(text: str) -> Any:
-    if ":" in text:
-        return [_value(t) for t in text.split(":")]
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ispkit.cli.bench import bench
-from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, mimic
+from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, lowlight_people, mimic
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
 from ispkit.cli.compare import compare
@@ -21,10 +21,12 @@ from ispkit.cli.export import export
 from ispkit.cli.guards import is_expected, one_line
 from ispkit.cli.info import info
 from ispkit.cli.kpi import kpi
+from ispkit.cli.lowlight import lowlight
 from ispkit.cli.profile import profile
 from ispkit.cli.regress import regress
 from ispkit.cli.render import render
 from ispkit.cli.rig import rig
+from ispkit.cli.serve import serve
 from ispkit.cli.simulate import simulate
 from ispkit.cli.stages import stages
 from ispkit.cli.study import study
@@ -50,10 +52,10 @@ app = typer.Typer(
 )
 for command in (
     render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study,
-    train, evaluate, export, profile,
+    train, evaluate, export, profile, lowlight, serve,
 ):  # fmt: skip
     app.command()(command)
-for experiment in (histogram, learned_ll, learned_full, mimic):
+for experiment in (histogram, learned_ll, learned_full, mimic, lowlight_people):
     bench.command()(experiment)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")

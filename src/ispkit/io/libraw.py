@@ -61,6 +61,20 @@ def _limit(height: int, width: int, limit: int) -> None:
         raise FileError(f"it declares {height}x{width} pixels, at most {limit:,} are read at once: damaged?")
 
 
+def declared_size(data: bytes) -> tuple[int, int]:
+    """Stored height and width as the headers say, without decoding. Raises `FileError`."""
+    import io
+
+    import rawpy
+
+    with _quiet_stderr(), rawpy.RawPy() as raw:
+        try:
+            raw.open_buffer(io.BytesIO(data))
+        except rawpy.LibRawError as error:
+            raise FileError(_explain(error)) from error
+        return int(raw.sizes.raw_height), int(raw.sizes.raw_width)
+
+
 def _explain(error: Exception) -> str:
     import rawpy
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ispkit.core.errors import FileError
-from ispkit.io.pictures import read_picture
+from ispkit.io.binary import Source, name_of
+from ispkit.io.read_pictures import read_picture
 from ispkit.ops.color_spaces import apply_matrix, linear_srgb_to
 from ispkit.ops.encode import srgb_decode, srgb_encode
 
@@ -18,18 +17,17 @@ _ADOBE_GAMMA = 563 / 256
 _ROMM_KNEE = 16 / 512
 
 
-def load_srgb(path: str | Path) -> NDArray[np.float32]:
-    """A PNG, JPEG or TIFF file as (H, W, 3) float32 encoded sRGB in [0, 1], at its full depth.
+def load_srgb(source: Source) -> NDArray[np.float32]:
+    """A PNG, JPEG or TIFF file, or its bytes, as (H, W, 3) float32 encoded sRGB in [0, 1], at its full depth.
 
     Files without an ICC profile count as sRGB, other known color spaces are converted (colors outside sRGB
     are clipped). Raises `FileError`, also for a profile that is not known.
     """
-    picture = read_picture(Path(path))
+    picture = read_picture(source)
     space, linear = picture.color_space, picture.linear
     if space is None and picture.profile_name is not None:
-        raise FileError(
-            f"{path}: its color profile {picture.profile_name!r} is not known; convert the picture to sRGB first"
-        )
+        profile = repr(picture.profile_name)
+        raise FileError(f"{name_of(source)}: its color profile {profile} is not known; convert the picture to sRGB")
     if space in (None, "srgb") and not linear:
         return picture.pixels
     encoded = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None]
