@@ -11,7 +11,7 @@ import torch
 
 from ispkit.bench import lowlight_people
 from ispkit.bench.learned_parts import LearnedBench
-from ispkit.bench.lowlight_methods import ABLATIONS, CLEAN, METHODS, OURS, MaskedMosaic, Method
+from ispkit.bench.lowlight_methods import ABLATIONS, CLEAN, METHODS, OURS, MaskedMosaic, Method, methods
 from ispkit.bench.lowlight_parts import Condition, LowLightBench, Trial
 from ispkit.bench.lowlight_pictures import front_of
 from ispkit.core.errors import DomainError
@@ -120,11 +120,21 @@ def test_the_command_compares_all_methods_and_draws_what_they_saw(cli, folder, t
         (["--level", "dark"], "2-20 lux"),
         (["--option", "width"], "NAME=VALUE"),
         (["--head", "mobilnet-v1"], "mobilenet-v1"),
+        (["--isp", "rawterapee"], "rawtherapee"),
     ],
 )
 def test_bad_input_is_told_at_once(cli, folder, tmp_path, words, told):
     code, _, err = cli("lowlight", str(folder), *words, "-o", str(tmp_path / "out"), "--seconds", "1")
     assert (code, told in err) == (2, True), err
+
+
+def test_other_isps_are_judged_as_they_come_and_fine_tuned(folder, tmp_path):
+    names = [m.name for m in methods(["libraw"])]
+    assert names.index("libraw, head fine-tuned") == names.index("libraw") + 1
+    trial = Trial(bench_of(folder, also=("libraw",)), Condition("20-200 lux"), 0, tmp_path)
+    shown = trial.data(Method("libraw", through="libraw"), learning=True)
+    assert shown[0].frame.domain is Domain.DISPLAY_RGB
+    assert torch.equal(shown[0].frame.data, shown.batch([0]).frame.data)
 
 
 def test_a_method_without_a_way_to_learn_has_no_run_folder(folder, tmp_path):

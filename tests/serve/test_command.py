@@ -11,26 +11,28 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 from serve_stand_ins import DUMP, dump, post, speak
 
-from ispkit.cli import main
-from ispkit.cli.serve import serve
+from ispkit.cli.serve import opened
+from ispkit.isp.learned.catalog import build
+from ispkit.isp.learned.learned_isp import LearnedISP
+from ispkit.isp.learned.weights import Card, save_learned
+from ispkit.perceive.heads import open_head
+from ispkit.perceive.joint import JointModel
 from ispkit.serve.client import Client
 
 HERE = Path(__file__).parent
-START = "from ispkit.cli import main; from ispkit.cli.serve import serve; main.app.command()(serve); main.run()"
 
 
 @pytest.fixture
 def command(cli, monkeypatch):
     """`ispkit serve ARGS` in this process."""
     monkeypatch.chdir(HERE)
-    if serve not in [known.callback for known in main.app.registered_commands]:
-        main.app.command()(serve)
     return lambda *args: cli("serve", *args)
 
 
@@ -71,7 +73,7 @@ def test_a_signal_ends_it_when_what_has_begun_is_answered(number):
     options = ["serve", "--isp", "serve_stand_ins:Napping", "--port", "0", "--batch", "1", "--wait-ms", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [HERE, HERE.parent]))}
     with subprocess.Popen(
-        [sys.executable, "-c", START, *options],
+        [sys.executable, "-m", "ispkit", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,3 +93,13 @@ def test_a_signal_ends_it_when_what_has_begun_is_answered(number):
     assert all(b"\xff\xd8\xff" in h for h in heard)
     assert (server.returncode, err) == (0, "")
     assert "ended; 3 requests answered, 0 of them refused" in out
+
+
+def test_weights_of_an_isp_with_its_head_serve_both(tmp_path):
+    torch.manual_seed(0)
+    head = open_head("mobilenet-v1", width=0.25, names=["cat", "dog"], size=32)
+    card = Card("anscombe", {"preset": "released"}, head=dict(head.spec))
+    save_learned(tmp_path / "joint.safetensors", JointModel(build("anscombe", preset="released"), head), card)
+    engine = opened(str(tmp_path / "joint.safetensors"), None, onnx=None, device="cpu", batch=2, threads=0)
+    assert isinstance(engine.isp, LearnedISP)
+    assert engine.head.names == ("cat", "dog")

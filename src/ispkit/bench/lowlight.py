@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import Watch
-from ispkit.bench.lowlight_methods import ABLATIONS, BLUR_PX, BLURRED, CLEAN, METHODS, OURS, PLAIN, Method
+from ispkit.bench.lowlight_methods import ABLATIONS, BLUR_PX, BLURRED, CLEAN, OURS, PLAIN, Method, methods
 from ispkit.bench.lowlight_parts import Condition, LowLightBench, Trial
 from ispkit.bench.lowlight_pictures import draw_front, draw_pictures
 from ispkit.core.errors import ShapeError
@@ -64,7 +64,7 @@ def run_lowlight(
     """
     began = time.monotonic()
     judge = Judging(out, bench, watch, say or (lambda _: None))
-    found = {level: judge.all_of(METHODS, Condition(level)) for level in bench.levels}
+    found = {level: judge.all_of(methods(bench.also), Condition(level)) for level in bench.levels}
     for level, rows in found.items():
         draw_pictures(out / f"{_word(level)}.png", {n: o.shown for n, o in rows.items()})
     main = MAIN[judged(found[bench.levels[0]][OURS]).task]

@@ -6,7 +6,7 @@ phases; what is not trained has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,7 +74,16 @@ METHODS: tuple[Method, ...] = (
     Method("U-Net with Anscombe layers, jointly", isp=_anscombe(project=False), plans=(_FIRST, _JOINT)),
     Method(OURS, isp=_anscombe(), plans=(_FIRST, _JOINT)),
 )
-"""the table of every light level"""
+"""the table of every light level; `methods` adds ISPs that a user names"""
+
+
+def methods(also: Sequence[str] = ()) -> tuple[Method, ...]:
+    """The table of every light level, with other ISPs by name: as they come, and with the head fine-tuned behind."""
+    plain = [Method(name, through=name) for name in also]
+    tuned = [Method(f"{name}, head fine-tuned", through=name, plans=(HEAD,)) for name in also]
+    at = [m.name for m in METHODS].index("U-Net, then the head")
+    return (*METHODS[:at], *plain, *tuned, *METHODS[at:])
+
 
 PLAIN = "U-Net, jointly"
 """without both: the rival where conditions change"""

@@ -44,6 +44,7 @@ from ispkit.tune.study import tune
 
 _FREE = ("raw_denoise.*", "exposure.*", "denoise.*", "tone_curve.*", "false_color.*")
 _SCENES = 48  # training pictures that knobs are tuned on
+_KEPT = 2  # epochs of pictures of programs, which are slow, that come again and again
 _JUDGED = 1_000_003  # added to the seed of what is judged on
 _CLEAN = "clean pictures, learned"
 
@@ -85,6 +86,8 @@ class LowLightBench:
     """name and options of `perceive.heads.open_head`; without weights it first learns from clean pictures"""
     other: Mapping[str, Any] | None = None
     """another network, for its row"""
+    also: tuple[str, ...] = ()
+    """other ISPs, such as rawtherapee, by the names of `isp.catalog.open_isp`"""
     levels: tuple[str, ...] = ("3 lux", "6 lux", "2-20 lux", "2-200 lux")
     light: Light = "linear"
     patch: tuple[int, int] = (32, 32)
@@ -167,7 +170,7 @@ class Trial:
         if method.through is None:
             return pairs
         fixed = isp or (MaskedMosaic() if method.through == "mosaic" else open_isp(method.through))
-        return Rendered(pairs, fixed)
+        return Rendered(pairs, fixed, keep=_KEPT if learning and method.through in bench.also else 0)
 
     def model(self, method: Method) -> JointModel:
         """The method as it ends: trained where it learns, with what finished earlier taken as it is."""

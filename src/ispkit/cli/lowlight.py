@@ -35,6 +35,9 @@ def lowlight(
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the head, such as width=0.25.")
     ] = None,
     other: Annotated[str | None, typer.Option("--other", help="Another network for the row from scratch.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--isp", "-i", help="Another ISP: rawtherapee, libraw, recipe.yaml; repeatable.")
+    ] = None,
     kind: Annotated[str, typer.Option("--kind", help="What the labels are: classes, boxes, regions.")] = "classes",
     levels: Annotated[
         list[str] | None, typer.Option("--level", metavar="LUX", help="Light, such as '2-20 lux'; repeatable.")
@@ -70,14 +73,21 @@ def lowlight(
 
     ispkit lowlight imagenet/ --weights weights/ --option width=1.0 --level "3 lux" --level "2-200 lux"
 
+    Example: also RawTherapee and LibRaw, as they come and with the head fine-tuned behind them.
+
+    ispkit lowlight imagenet/ --weights weights/ -i rawtherapee -i libraw --no-ablations
+
     Example: a detector.
 
     ispkit lowlight coco128/ --kind boxes --head fastestdet --weights weight_AP05.pth --size 352 --no-ablations
     """
     from ispkit.bench.lowlight import run_lowlight
     from ispkit.bench.lowlight_parts import LowLightBench
+    from ispkit.isp.catalog import open_isp
     from ispkit.train.labelled_source import read_labelled
 
+    for name in also or ():
+        open_isp(name)  # one that is not there is told before the work
     found = read_labelled(str(pictures), one_of("--kind", kind, _KINDS))
     spec = _spec(head, weights, options or [], found)
     bench = LowLightBench(
@@ -85,6 +95,7 @@ def lowlight(
         told=pictures.name,
         head=spec,
         other=None if other is None else {**{k: v for k, v in spec.items() if k != "weights"}, "name": other},
+        also=tuple(also or ()),
         levels=tuple(levels or ("2-20 lux", "2-200 lux")),
         light=one_of("--light", light, _LIGHTS),  # type: ignore[arg-type]
         patch=(size, size),
