@@ -25,6 +25,8 @@ def _list(wanted: bool) -> None:
     if not wanted:
         return
     from ispkit.isp.learned.catalog import names, options_of
+    from ispkit.perceive.heads import HEADS
+    from ispkit.train.config import SAME, TASK
     from ispkit.train.losses import LOSSES
     from ispkit.train.recipe import read_recipe, recipe_names
     from ispkit.train.sources import SOURCES
@@ -35,7 +37,8 @@ def _list(wanted: bool) -> None:
     print("learned ISPs (--set isp.OPTION=VALUE; the first value is the default, numbers are those of preset paper):")
     for name in names():
         print(f"  {name:22} {' '.join(f'{k}={v}' for k, v in options_of(name).items())}")
-    print(f"losses: {', '.join(LOSSES)}")
+    print(f"heads (--set head=NAME): {', '.join(HEADS)}")
+    print(f"losses: {', '.join(LOSSES)}; of a head: {TASK}, {SAME}")
     print(f"sources of data: {', '.join(SOURCES)}")
     raise typer.Exit
 
@@ -84,6 +87,10 @@ def train(
     Example: learn to be RawTherapee, from RAW files alone.
 
     ispkit train mimic --data raws/ --set data.isp=rawtherapee -o run/
+
+    Example: an ISP and a classifier that learn together to see in the dark, from a folder a class.
+
+    ispkit train joint --data pictures/ --set data.level="2-20 lux" -o run/
 
     Example: two processes that share each batch.
 
