@@ -33,6 +33,7 @@ from ispkit.data.demo import write_demo_raws
 from ispkit.io.geometry import Geometry
 from ispkit.isp.tiled import codes
 from ispkit.ops.encode import srgb_encode
+from ispkit.perceive.heads import open_head
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.simulate import capture
 from ispkit.serve.answers import picture_bytes
@@ -208,21 +209,20 @@ def main() -> None:
     torch.set_num_threads(1)
     more = [f"--{word}" if i % 2 == 0 else word for i, word in enumerate(args.more)]
     options = ["--isp", args.isp, "--head", args.head, *more, "--port", "0"]
-    with (
-        tempfile.TemporaryDirectory() as room,
-        subprocess.Popen(
-            [sys.executable, "-m", "ispkit", "serve", *options], stdout=subprocess.PIPE, text=True
-        ) as server,
-    ):
-        try:
-            kinds = requests(Path(room))
-            assert server.stdout is not None
-            url = server.stdout.readline().split()[2]
-            numbers = measured(url, kinds, args)
-            numbers["stop"] = stopped(server, url, kinds)
-        finally:
-            server.kill()
-    told(numbers, args, options)
+    with tempfile.TemporaryDirectory() as room:
+        weights = Path(room) / "fresh.pth"  # what is seen does not matter here
+        torch.save(open_head(args.head).get_submodule("net").state_dict(), weights)
+        command = [sys.executable, "-m", "ispkit", "serve", *options, "--weights", str(weights)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                kinds = requests(Path(room))
+                assert server.stdout is not None
+                url = server.stdout.readline().split()[2]
+                numbers = measured(url, kinds, args)
+                numbers["stop"] = stopped(server, url, kinds)
+            finally:
+                server.kill()
+    told(numbers, args, [*options, "--weights", "fresh.pth"])
 
 
 def measured(url: str, kinds: Mapping[str, Send], args: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ispkit.core.errors import DomainError
 from ispkit.core.frame import Domain
 from ispkit.data.classes import read_classes
 from ispkit.isp.recipe import preset
+from ispkit.perceive.heads import open_head
 
 HEAD = {"name": "mobilenet-v1", "width": 0.25, "size": 0, "stem_stride": 1, "names": ["blue", "red"]}
 
@@ -80,6 +81,43 @@ def test_conditions_say_what_the_raw_is(folder):
     assert Condition("2-20 lux", "semco", "GRBG", 1.5).name == "2-20 lux, semco, GRBG, blurred 1.5 px"
 
 
+@pytest.mark.slow
+def test_a_head_learns_from_clean_pictures_once_for_all_conditions(folder, tmp_path):
+    ours = next(m for m in METHODS if m.name == OURS)
+    conditions = (Condition("3 lux"), Condition("2-20 lux"), Condition("3 lux", blur_px=1.2))
+    heads = [Trial(bench_of(folder), condition, 0, tmp_path).head_of(ours) for condition in conditions]
+    assert heads[0] == heads[1] == heads[2]
+    assert len(list(tmp_path.glob("clean*"))) == 1
+
+
+def test_fresh_heads_know_as_many_classes_as_the_weights(folder, tmp_path):
+    options = {k: v for k, v in HEAD.items() if k != "name"}
+    torch.save(open_head("mobilenet-v1", **options).net.state_dict(), tmp_path / "head.pth")
+    weights = {**HEAD, "weights": [str(tmp_path / "head.pth")]}
+    bench = bench_of(folder, head=weights, other={**HEAD, "name": "mobilenet-v2"})
+    trial = Trial(bench, Condition("3 lux"), 0, tmp_path)
+    for name in ("RAW, from scratch", "RAW, another network from scratch", CLEAN):
+        spec = trial.head_of(next(m for m in METHODS if m.name == name))
+        assert ("weights" in spec) is (name == CLEAN)
+        assert open_head(spec.pop("name"), **spec).names == ("blue", "red")
+
+
+def test_another_division_of_the_pictures_is_another_training(folder, tmp_path):
+    benches = [bench_of(folder, folds=n, seeds=2) for n in (2, 3)]
+    folds = {Trial(bench, Condition("3 lux"), k, tmp_path).fold for bench in benches for k in (0, 1)}
+    assert len(folds) == 4
+
+
+def test_without_another_network_there_is_no_row_for_it():
+    assert [m.name for m in METHODS if m not in methods(other=False)] == ["RAW, another network from scratch"]
+
+
+def test_encoded_light_goes_through_classical_isps_without_a_second_curve(folder, tmp_path):
+    trial = Trial(bench_of(folder, light="encoded"), Condition("1000-2000 lux"), 0, tmp_path)
+    sample = trial.data(Method("preset neutral", through="neutral"), learning=False)[0]
+    assert abs(float(sample.frame.data.mean() - sample.target.mean())) < 0.02
+
+
 def test_the_front_holds_what_is_best_at_something():
     points = [("a", 20.0, 0.5), ("b", 25.0, 0.4), ("c", 19.0, 0.45), ("d", 25.0, 0.3), ("e", 30.0, 0.1)]
     assert [name for name, _, _ in front_of(points)] == ["a", "b", "e"]
@@ -107,6 +145,7 @@ def test_the_command_compares_all_methods_and_draws_what_they_saw(cli, folder, t
     assert code == 0, err
     facts = json.loads(text)
     assert [row["method"] for row in facts["tables"][0]["rows"]] == [m.name for m in METHODS]
+    assert all(claim["met"] is False or "[+" in claim["measured"] for claim in facts["claims"])
     page = (tmp_path / "page" / "lowlight.md").read_text()
     for picture in ("lowlight_front.png", "lowlight_2_200_lux.png"):
         assert picture in page
@@ -121,6 +160,7 @@ def test_the_command_compares_all_methods_and_draws_what_they_saw(cli, folder, t
         (["--option", "width"], "NAME=VALUE"),
         (["--head", "mobilnet-v1"], "mobilenet-v1"),
         (["--isp", "rawterapee"], "rawtherapee"),
+        (["--other", "resnet"], "mobilenet-v2"),
     ],
 )
 def test_bad_input_is_told_at_once(cli, folder, tmp_path, words, told):

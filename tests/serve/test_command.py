@@ -19,6 +19,7 @@ pytest.importorskip("uvicorn")
 from serve_stand_ins import DUMP, dump, post, speak
 
 from ispkit.cli.serve import opened
+from ispkit.core.errors import ParamError
 from ispkit.isp.learned.catalog import build
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.weights import Card, save_learned
@@ -40,6 +41,10 @@ def command(cli, monkeypatch):
     ("args", "message"),
     [
         ([], "nothing to serve; give --isp, --head, or both"),
+        (["--head", "mobilenet-v1"], "fresh weights"),
+        (["--isp", "neutral", "--weights", "w.pth"], "are those of --head"),
+        (["--isp", "neutral", "--most-mb", "nan"], "--most-mb"),
+        (["--isp", "neutral", "--most-pixels", "inf"], "--most-pixels"),
         (["--isp", "nothing"], "no ISP 'nothing'"),
         (["--isp", "neutral", "--head", "nothing"], "no head 'nothing'"),
         (["--isp", "neutral", "--port", "70000"], "port=70000 is outside"),
@@ -103,3 +108,5 @@ def test_weights_of_an_isp_with_its_head_serve_both(tmp_path):
     engine = opened(str(tmp_path / "joint.safetensors"), None, onnx=None, device="cpu", batch=2, threads=0)
     assert isinstance(engine.isp, LearnedISP)
     assert engine.head.names == ("cat", "dog")
+    with pytest.raises(ParamError, match="--onnx does not go"):
+        opened(str(tmp_path / "joint.safetensors"), None, onnx=tmp_path / "x", device="cpu", batch=2, threads=0)

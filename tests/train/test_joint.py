@@ -22,6 +22,7 @@ from ispkit.train.journal import Hooks, measured, worded
 from ispkit.train.learner import Learner
 from ispkit.train.loop import Sets, Sitting, Training
 from ispkit.train.objective import Objective
+from ispkit.train.prepare import build_model, check_classes, head_options
 from ispkit.train.ranks import Ranks
 from ispkit.train.recipe import load_recipe, to_recipe
 from ispkit.train.run_folder import TrainFolder
@@ -161,6 +162,45 @@ def test_a_recipe_learns_from_a_folder_of_classes(tmp_path):
         isp, _ = load_learned(trained.weights)
         assert list(isp.named_parts) == ["isp"]
         assert JointModel.load(trained.weights).head.names == ("blue", "red")
+
+
+def test_labels_that_the_head_does_not_know_are_told_before_the_training(tmp_path):
+    def knowing(*names):
+        recipe = to_recipe(recipe_data(head={"name": "mobilenet-v1", "width": 0.25, "names": list(names)}))
+        return build_model(replace(recipe, isp=None, phases=recipe.phases[:1]))
+
+    class Three:
+        classes = 3
+
+    with pytest.raises(RecipeError, match=r"knows 2 classes .*the pictures have 3"):
+        check_classes(knowing("a", "b"), Three())
+    check_classes(knowing("a", "b", "c"), Three())
+
+
+def test_weights_learn_the_classes_of_a_folder_anew_but_keep_numbers_of_a_longer_list():
+    recipe = to_recipe(recipe_data(head={"name": "mobilenet-v1", "weights": ["w.tflite"]}))
+
+    class Folder:
+        names, sparse = ("cat", "dog"), False
+
+    assert head_options(recipe, Folder())["names"] == ["cat", "dog"]
+    Folder.sparse = True
+    assert "names" not in head_options(recipe, Folder())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "mobilenet-v1", "names": "/etc/hostname"},
+        {"name": "mobilenet-v1", "weights": ["/etc/hostname"]},
+        {"name": "mobilenet-v1", "names": [], "classes": 10**12},
+        {"name": "mobilenet-v1", "names": ["a"], "width": 1e9},
+    ],
+)
+def test_a_card_opens_no_other_files_and_no_huge_networks(tmp_path, spec):
+    save_learned(tmp_path / "w.safetensors", JointModel(None, BrightOrDark()), Card("", {}, head=spec))
+    with pytest.raises(FileError, match="describes no head"):
+        JointModel.load(tmp_path / "w.safetensors")
 
 
 def test_a_file_of_weights_never_names_code_to_run(tmp_path):

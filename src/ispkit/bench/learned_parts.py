@@ -18,7 +18,7 @@ from ispkit.data.tuning_sets import read_pictures
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.weights import load_learned
 from ispkit.isp.pipeline import ISP
-from ispkit.metrics.intervals import mean_interval
+from ispkit.metrics.intervals import Interval, mean_interval
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import Sensor
 from ispkit.sensor.unprocess import draw_camera
@@ -234,10 +234,12 @@ class Entry:
 
     def less(self, other: Entry, measure: str, *, seed: int) -> str:
         """This method less another one, paired by picture; empty for itself."""
-        if other is self:
-            return ""
+        return "" if other is self else told(self.gap(other, measure, seed=seed))
+
+    def gap(self, other: Entry, measure: str, *, seed: int) -> Interval:
+        """This method less another one, paired by picture, the mean of trainings, with its 95 % interval."""
         mine, theirs = (over_seeds(e.scores[measure]) for e in (self, other))
-        return beside(mine, theirs, seed=seed)
+        return mean_interval([a - b for a, b in zip(mine, theirs, strict=True)], seed=seed)
 
 
 def entry(name: str, isps: Sequence[ISP], score: Callable[[ISP], Mapping[str, list[float]]]) -> Entry:
@@ -262,8 +264,12 @@ def training_s(entries: Sequence[Entry]) -> float:
 
 def beside(mine: Sequence[float], other: Sequence[float], *, seed: int) -> str:
     """The paired difference of two methods over the same pictures, with its 95 % interval."""
-    found = mean_interval([a - b for a, b in zip(mine, other, strict=True)], seed=seed)
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return told(mean_interval([a - b for a, b in zip(mine, other, strict=True)], seed=seed))
+
+
+def told(gap: Interval) -> str:
+    """For a table."""
+    return f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
 
 
 def over_seeds(runs: Sequence[Sequence[float]]) -> list[float]:

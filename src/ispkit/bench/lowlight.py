@@ -64,7 +64,10 @@ def run_lowlight(
     """
     began = time.monotonic()
     judge = Judging(out, bench, watch, say or (lambda _: None))
-    found = {level: judge.all_of(methods(bench.also), Condition(level)) for level in bench.levels}
+    found = {
+        level: judge.all_of(methods(bench.also, other=bench.other is not None), Condition(level))
+        for level in bench.levels
+    }
     for level, rows in found.items():
         draw_pictures(out / f"{_word(level)}.png", {n: o.shown for n, o in rows.items()})
     main = MAIN[judged(found[bench.levels[0]][OURS]).task]
@@ -144,11 +147,13 @@ def _further(judge: Judging, found: Mapping[str, Mapping[str, Outcome]]) -> list
     tables = [Table(f"Changed networks, light: {level}", rows, "Percent; difference as above.")]
     plain = next(m for m in ABLATIONS if m.name == PLAIN)
     moved = []
-    for other in _elsewhere(level):
+    for other in (None, *_elsewhere(level)):
         ours, theirs = (judge.outcome(m, here, other) for m in (found[level][OURS].method, plain))
         gap = _points(judged(ours), judged(theirs), seed)
         values = {o.method.name: f"{100 * judged(o).main:.1f}" for o in (ours, theirs)}
-        moved.append({"judged at": other.name, **values, "difference": gap})
+        moved.append(
+            {"judged at": f"{level}, learned here" if other is None else other.name, **values, "difference": gap}
+        )
     note = f"Both learned from {here.name} alone; percent."
     tables.append(Table("Conditions that were never learned from", moved, note))
     blurred = judge.all_of(BLURRED, Condition(level, blur_px=BLUR_PX))
@@ -157,10 +162,10 @@ def _further(judge: Judging, found: Mapping[str, Mapping[str, Outcome]]) -> list
 
 
 def _elsewhere(level: str) -> list[Condition]:
-    """The condition itself, other filter arrays, sensors, and more and less light."""
-    others = [Condition(level), *(Condition(level, cfa=cfa) for cfa in ("RGGB", "GRBG"))]
+    """Other filter arrays, other sensors, and less and more light than any level of the protocol."""
+    others = [*(Condition(level, cfa=cfa) for cfa in ("RGGB", "GRBG"))]
     others += [Condition(level, sensor=name) for name in ("semco", "ov2740", "sidd-google-pixel")]
-    return others + [Condition(other) for other in ("1-2 lux", "3 lux", "20-200 lux") if other != level]
+    return others + [Condition(other) for other in ("0.5-1 lux", "200-2000 lux")]
 
 
 def _short(rows: Mapping[str, Outcome], name: str, seed: int) -> dict[str, Any]:
@@ -188,7 +193,7 @@ def _experiment(
         seconds=run[1],
         tables=tables,
         claims=[claim for level, rows in found.items() for claim in _claims(level, rows, bench.seed, main)],
-        notes=(*notes, _PAPER),
+        notes=(*notes, *_FAIR, _PAPER),
         details={
             level: {n: {"by_seed": o.by_seed, "psnr": _mean(o.psnr)} for n, o in rows.items()}
             for level, rows in found.items()
@@ -219,23 +224,33 @@ def _points(ours: Judged, other: Judged, seed: int) -> str:
 
 
 def _claims(level: str, rows: Mapping[str, Outcome], seed: int, main: str) -> list[Claim]:
-    """The paper's order; a claim is met where the paired interval lies above zero."""
+    """What a joint network should be above; met where the paired interval lies above zero."""
     ours = judged(rows[OURS])
     claims = []
-    for name in _BEATEN:
+    for name in (n for n in _BEATEN if n in rows):
         gap = ours.above(judged(rows[name]), seed=seed)
         told = f"{main} {100 * gap.value:+.1f} points [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-        claims.append(Claim(f"{level}: {OURS} above {name}, as in the paper", told, gap.low > 0))
+        claims.append(Claim(f"{level}: {OURS} above {name}", told, gap.low > 0))
     return claims
 
 
 _BEATEN = (
     "RAW, from scratch",
+    "RAW, from scratch, twice the time",
     "RAW, another network from scratch",
     "preset low-light, head fine-tuned",
-    "U-Net, then the head",
-    "U-Net + head's features, then the head",
-    "U-Net with Anscombe layers, jointly",
+    "prior's U-Net, then the head",
+    "prior's U-Net + head's features, then the head",
+    "prior's U-Net with Anscombe layers, jointly",
+)
+_FAIR = (
+    "A head that is not given with weights learned from clean pictures before, once for all rows, for the time of one "
+    "training; from scratch there is a row with twice the time. Knobs are tuned with a number of renders of 48 "
+    "pictures, not by the clock. Rates: 1e-3 for a head alone, 2e-3 for an ISP, then 2e-4 for the head behind it or "
+    "5e-4 for both.",
+    "U-Nets here are the Anscombe network's own prior of 47 thousand parameters without the rest; the paper's are "
+    "that of Chen et al. 2018, 12 million with the head. Its perceptual loss is VGG's, here the head's own features.",
+    "Intervals are over pictures: that another training would end elsewhere is told by the column of spreads alone.",
 )
 _NOTE = (
     "Percent. Difference: paired over all pictures of all folds, 95 % bootstrap. Won back: share of what the untuned "

@@ -21,6 +21,7 @@ from ispkit.ops.levels import linearize
 Sees = Literal["raw", "clean"]
 HEAD = PhasePlan("head", ("head",), "task", 1.0, 1e-3)
 """a head that learns alone for the whole of the time"""
+_TWICE = PhasePlan("head", ("head",), "task", 2.0, 1e-3)
 _TUNED = PhasePlan("head", ("head",), "task", 0.5, 2e-4)
 _PICTURE = PhasePlan("isp", ("isp",), "l1", 0.5, 2e-3)
 _SAME = PhasePlan("isp", ("isp",), ["l1", {"name": "same-to-head", "weight": 0.01}], 0.5, 2e-3)
@@ -44,7 +45,7 @@ class Method:
     plans: tuple[PhasePlan, ...] = ()
     """empty: nothing learns"""
     tuned: bool = False
-    """the knobs of `through` are tuned for the head, with the same time"""
+    """the knobs of `through` are tuned for the head, with so many renders as the protocol says"""
     noise_factor: float = 1.0
     """what the noise profile that the method is told is multiplied by, when it is judged"""
     same_as: str | None = None
@@ -64,28 +65,33 @@ CLASSICAL = "low-light"
 METHODS: tuple[Method, ...] = (
     Method(CLEAN, "clean"),
     Method("RAW, from scratch", through="mosaic", head="fresh", plans=(HEAD,)),
+    Method("RAW, from scratch, twice the time", through="mosaic", head="fresh", plans=(_TWICE,)),
     Method("RAW, another network from scratch", through="mosaic", head="other", plans=(HEAD,)),
     Method("preset neutral", through="neutral"),
     Method("preset low-light", through=CLASSICAL),
     Method("preset low-light, head fine-tuned", through=CLASSICAL, plans=(HEAD,)),
     Method("preset low-light, tuned for the head", through=CLASSICAL, tuned=True),
-    Method("U-Net, then the head", isp=_PLAIN, plans=(_PICTURE, _TUNED)),
-    Method("U-Net + head's features, then the head", isp=_PLAIN, plans=(_SAME, _TUNED)),
-    Method("U-Net with Anscombe layers, jointly", isp=_anscombe(project=False), plans=(_FIRST, _JOINT)),
+    Method("prior's U-Net, then the head", isp=_PLAIN, plans=(_PICTURE, _TUNED)),
+    Method("prior's U-Net + head's features, then the head", isp=_PLAIN, plans=(_SAME, _TUNED)),
+    Method("prior's U-Net with Anscombe layers, jointly", isp=_anscombe(project=False), plans=(_FIRST, _JOINT)),
     Method(OURS, isp=_anscombe(), plans=(_FIRST, _JOINT)),
 )
 """the table of every light level; `methods` adds ISPs that a user names"""
 
 
-def methods(also: Sequence[str] = ()) -> tuple[Method, ...]:
-    """The table of every light level, with other ISPs by name: as they come, and with the head fine-tuned behind."""
+def methods(also: Sequence[str] = (), *, other: bool = True) -> tuple[Method, ...]:
+    """The table of every light level, with other ISPs by name: as they come, and with the head fine-tuned behind.
+
+    `other`: there is another network to learn from scratch.
+    """
     plain = [Method(name, through=name) for name in also]
     tuned = [Method(f"{name}, head fine-tuned", through=name, plans=(HEAD,)) for name in also]
-    at = [m.name for m in METHODS].index("U-Net, then the head")
-    return (*METHODS[:at], *plain, *tuned, *METHODS[at:])
+    at = [m.name for m in METHODS].index("prior's U-Net, then the head")
+    found = (*METHODS[:at], *plain, *tuned, *METHODS[at:])
+    return tuple(m for m in found if other or m.head != "other")
 
 
-PLAIN = "U-Net, jointly"
+PLAIN = "prior's U-Net, jointly"
 """without both: the rival where conditions change"""
 ABLATIONS: tuple[Method, ...] = (
     Method(PLAIN, isp=_PLAIN, plans=(_FIRST, _JOINT)),
@@ -96,7 +102,7 @@ ABLATIONS: tuple[Method, ...] = (
     Method("told a quarter of the noise", isp=_anscombe(), plans=(_FIRST, _JOINT), noise_factor=0.25, same_as=OURS),
     Method("told four times the noise", isp=_anscombe(), plans=(_FIRST, _JOINT), noise_factor=4.0, same_as=OURS),
 )
-"""the same network with one thing changed; without projection it is "U-Net with Anscombe layers" """
+"""the same network with one thing changed; without projection it is "prior's U-Net with Anscombe layers" """
 
 BLURRED: tuple[Method, ...] = (
     Method("RAW, from scratch", through="mosaic", head="fresh", plans=(HEAD,)),

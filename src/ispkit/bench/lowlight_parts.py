@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,8 @@ from ispkit.bench.learned_parts import Watch, phases_of
 from ispkit.bench.learned_rivals import Turned
 from ispkit.bench.lowlight_methods import CLASSICAL, HEAD, MaskedMosaic, Method
 from ispkit.core.cfa import check_cfa
-from ispkit.core.frame import Domain
+from ispkit.core.frame import Domain, Frame
+from ispkit.core.param import Values
 from ispkit.data.labelled_pairs import Framing, LabelledPairs
 from ispkit.data.labelled_set import LabelledPictures
 from ispkit.data.rendered import Rendered
@@ -28,7 +31,9 @@ from ispkit.isp.catalog import open_isp
 from ispkit.isp.learned.weights import read_weights
 from ispkit.isp.pipeline import ISP
 from ispkit.isp.recipe import preset
+from ispkit.ops.encode import srgb_decode
 from ispkit.perceive.head import Head
+from ispkit.perceive.heads import open_head
 from ispkit.perceive.joint import JointModel
 from ispkit.sensor.catalog import light_level, load_sensor
 from ispkit.sensor.model import Sensor
@@ -142,6 +147,18 @@ class Clean(Dataset[Sample]):
         return replace(sample, frame=sample.frame.with_data(sample.target, Domain.DISPLAY_RGB))
 
 
+class Undone:
+    """An ISP for RAW whose light is encoded values: its picture without the curve that it put on them once more."""
+
+    def __init__(self, isp: ISP) -> None:
+        self._isp, self.space, self.reads, self.writes = isp, isp.space, isp.reads, isp.writes
+
+    def __call__(self, frame: Frame, values: Values | None = None) -> Frame:
+        """Render, and decode as sRGB."""
+        made = self._isp(frame, values)
+        return made.with_data(srgb_decode(made.data.clamp(0, 1)))
+
+
 @dataclass(frozen=True)
 class Trial:
     """One condition, one fold: what every method learns from and is judged on."""
@@ -159,6 +176,12 @@ class Trial:
         learned, held = self.bench.pictures.folds(self.bench.folds, seed=self.bench.seed)[fold % self.bench.folds]
         return learned, held.split(self.bench.most / len(held), seed=0)[0] if self.bench.most < len(held) else held
 
+    @cached_property
+    def fold(self) -> str:
+        """What tells this division of the pictures from another one, for recipes: what was learned from stays that."""
+        names = [[item.name for item in side] for side in self.sides]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
+
     def data(self, method: Method, *, learning: bool, isp: ISP | None = None) -> SampleSet:
         """Samples as the method sees them; `isp` is what is tuned, in place of `through`."""
         bench = self.bench
@@ -170,6 +193,8 @@ class Trial:
         if method.through is None:
             return pairs
         fixed = isp or (MaskedMosaic() if method.through == "mosaic" else open_isp(method.through))
+        if bench.light == "encoded" and method.through != "mosaic":
+            fixed = Undone(fixed)
         return Rendered(pairs, fixed, keep=_KEPT if learning and method.through in bench.also else 0)
 
     def model(self, method: Method) -> JointModel:
@@ -185,7 +210,8 @@ class Trial:
         data = self.data(replace(method, through=None), learning=True)
         scenes = [_scene(data[i]) for i in range(min(_SCENES, len(data)))]
         isp = preset(CLASSICAL)
-        problem = PictureProblem(isp, scenes, _of_head(head), space=isp.space.select(*_FREE))
+        seen: ISP = Undone(isp) if self.bench.light == "encoded" else isp
+        problem = PictureProblem(seen, scenes, _of_head(head), space=isp.space.select(*_FREE))
         plan = Plan(method="auto", budget=self.bench.renders, seed=self.seed, noisy=False)
         result = tune(problem, self._folder(method, self.condition.name), plan)
         return Turned(isp, result.best.values)
@@ -195,14 +221,28 @@ class Trial:
         bench = self.bench
         given = dict(bench.other if method.head == "other" and bench.other else bench.head)
         if method.head != "pretrained":
-            given.pop("weights", None)
-            return given
+            return self._fresh(given)
         return given if "weights" in given else {**given, "weights": str(self._clean_head())}
+
+    def _fresh(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The same network with fresh weights and as many classes; another one as it is told."""
+        known = self._settled
+        if given["name"] != known["name"]:
+            return {"names": known["names"], **{k: v for k, v in given.items() if k != "weights"}}
+        return {**{k: v for k, v in known.items() if k != "classes"}, "norms": self.bench.head.get("norms", "batch")}
+
+    @cached_property
+    def _settled(self) -> dict[str, Any]:
+        """What the bench's head is, weights aside."""
+        given = dict(self.bench.head)
+        if "weights" not in given:
+            given = {"names": list(self.bench.pictures.names), **given}
+        return dict(open_head(given.pop("name"), **given).spec)
 
     def _clean_head(self) -> Path:
         """The weights of a head that learned from this fold's clean pictures, once for all conditions."""
         clean = Method(_CLEAN, "clean", head="fresh", plans=(HEAD,))
-        model = self._trained(clean, dict(self.bench.head), under="")
+        model = self._trained(clean, self._fresh(dict(self.bench.head)), under="")
         path = self._folder(clean, "") / "head.safetensors"
         if not path.is_file():
             from safetensors.torch import save
@@ -255,7 +295,8 @@ def _some(data: SampleSet, count: int = 100) -> SampleSet:
 def _recipe(trial: Trial, method: Method, head: Mapping[str, Any]) -> Any:
     bench, raw = trial.bench, trial.bench.settings(trial.condition)
     light = {"sensor": trial.condition.name, "colors": raw.colors, "gain": list(raw.gain), "light": raw.light}
-    data = {"source": "labelled", "pictures": bench.told, "patch": list(bench.patch), **light}
+    light = {} if method.sees == "clean" else light
+    data = {"source": "labelled", "pictures": bench.told, "patch": list(bench.patch), "fold": trial.fold, **light}
     data |= {} if method.through is None else {"through": method.through}
     plans = method.plans or (HEAD,)  # nothing learns, but a recipe has a phase
     return to_recipe(

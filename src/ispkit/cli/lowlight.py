@@ -34,7 +34,9 @@ def lowlight(
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the head, such as width=0.25.")
     ] = None,
-    other: Annotated[str | None, typer.Option("--other", help="Another network for the row from scratch.")] = None,
+    other: Annotated[
+        str | None, typer.Option("--other", help="Another network, from scratch.  [default: mobilenet-v2 beside v1]")
+    ] = None,
     also: Annotated[
         list[str] | None, typer.Option("--isp", "-i", help="Another ISP: rawtherapee, libraw, recipe.yaml; repeatable.")
     ] = None,
@@ -94,7 +96,7 @@ def lowlight(
         pictures=found,
         told=pictures.name,
         head=spec,
-        other=None if other is None else {**{k: v for k, v in spec.items() if k != "weights"}, "name": other},
+        other=_other(other, spec),
         also=tuple(also or ()),
         levels=tuple(levels or ("2-20 lux", "2-200 lux")),
         light=one_of("--light", light, _LIGHTS),  # type: ignore[arg-type]
@@ -114,6 +116,18 @@ def lowlight(
     room.write(experiment)
 
 
+def _other(name: str | None, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """The other network with the options of the first. Raises `ParamError` for one that is not known."""
+    from ispkit.perceive.heads import open_head
+
+    name = name or ("mobilenet-v2" if spec["name"] == "mobilenet-v1" else None)
+    if name is None:
+        return None
+    shared = {k: v for k, v in spec.items() if k != "weights"}
+    open_head(name, **{k: v for k, v in shared.items() if k != "name"})
+    return {**shared, "name": name}
+
+
 def _spec(name: str, weights: list[str] | None, options: list[str], pictures: LabelledPictures) -> dict[str, Any]:
     """The head for a recipe; as many classes as the pictures have, unless weights or options say otherwise."""
     import yaml
@@ -126,6 +140,11 @@ def _spec(name: str, weights: list[str] | None, options: list[str], pictures: La
         if not sign or not key:
             raise ParamError(f"--option {option}: write NAME=VALUE, such as width=0.25")
         spec[key] = yaml.safe_load(text)
-    if weights:
-        return {**spec, "weights": weights}
-    return {"names": list(pictures.names), **spec}
+    if not weights:
+        return {"names": list(pictures.names), **spec}
+    if not pictures.sparse and not {"names", "classes"} & set(spec) and pictures.classes:
+        raise ParamError(
+            f"the pictures have {pictures.classes} classes, and nothing says which of the weights' these are: "
+            f"--option classes={pictures.classes} learns them anew; a labels.tsv in the folder tells the numbers"
+        )
+    return {**spec, "weights": weights}

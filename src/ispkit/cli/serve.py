@@ -83,6 +83,7 @@ def serve(
     ispkit serve --isp camera-like --head head.yaml --host 0.0.0.0 --cert cert.pem --key key.pem
     """
     _check_packages()
+    from ispkit.core.errors import ParamError
     from ispkit.serve.dark import Darkness
     from ispkit.serve.limits import Limits
     from ispkit.serve.run import Address, level_memory
@@ -91,12 +92,17 @@ def serve(
 
     level_memory()
     limits = Limits(
-        most_bytes=int(most_mb * _MB), most_pixels=int(most_pixels * 1e6), concurrency=concurrency, timeout_s=timeout
+        most_bytes=_whole("--most-mb", most_mb * _MB),
+        most_pixels=_whole("--most-pixels", most_pixels * 1e6),
+        concurrency=concurrency,
+        timeout_s=timeout,
     )
     address = Address(host, port, cert, key)
     darkness = Darkness(sensor, colors)  # type: ignore[arg-type]  # it checks the word
     names = {"isp": isp, "head": head}
     looking = None if head is None else _head(head, weights or [], classes)
+    if head is None and (weights or classes):
+        raise ParamError("--weights and --names are those of --head; name it, or leave them out")
     engine = opened(isp, looking, onnx=onnx, device=device, batch=batch, threads=threads)
     service = Service(
         engine,
@@ -124,6 +130,8 @@ def opened(isp: str | None, head: Head | None, *, onnx: Path | None, device: str
     if threads:
         torch.set_num_threads(threads)
     joint = None if isp is None or head is not None else _joint(isp)
+    if joint is not None and onnx is not None:
+        raise ParamError("--onnx does not go with weights that hold a head as well; leave out one of the two")
     if joint is not None:
         return Engine(joint.isp, joint.head, device=device, batch=batch)
     found = None if isp is None else open_isp(isp)
@@ -156,10 +164,24 @@ def _in_onnx(isp: ISP | None, file: Path, device: str, threads: int) -> ISP:
 
 def _head(name: str, weights: list[str], names: Path | None) -> Head:
     """As `open_head` opens it."""
+    from ispkit.core.errors import ParamError
     from ispkit.perceive.heads import open_head
 
     options: dict[str, Any] = {"weights": weights} if weights else {}
-    return open_head(name, **options, **({"names": names} if names is not None else {}))
+    opened = open_head(name, **options, **({"names": names} if names is not None else {}))
+    if not opened.trained:
+        raise ParamError(
+            f"--head {name} has fresh weights, which see nothing; pass --weights, or 'published' to be told"
+        )
+    return opened
+
+
+def _whole(flag: str, value: float) -> int:
+    from ispkit.core.errors import ParamError
+
+    if not 1 <= value < float("inf"):
+        raise ParamError(f"{flag} must be a number above 0")
+    return int(value)
 
 
 def _check_packages() -> None:

@@ -90,6 +90,16 @@ class LabelledPairs(Dataset[Sample]):
         """What the labels mean."""
         return self.pictures.names
 
+    @property
+    def classes(self) -> int:
+        """How many classes a head must know; 0 where labels are no classes."""
+        return self.pictures.classes
+
+    @property
+    def sparse(self) -> bool:
+        """Whether labels are numbers of somebody's longer list."""
+        return self.pictures.sparse
+
     def set_epoch(self, epoch: int) -> None:
         """Make other windows, light and noise; call it before each epoch."""
         self.epoch = epoch

@@ -54,6 +54,17 @@ class LabelledSet(Sequence[Kind], Generic[Kind]):
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._items)
 
+    @property
+    def classes(self) -> int:
+        """One more than the largest class of an item; 0 where labels are no classes."""
+        marked = [item.marked for item in self._items if isinstance(item.marked, int)]
+        return 1 + max(marked) if marked else 0
+
+    @property
+    def sparse(self) -> bool:
+        """Whether there are classes without an item, as where labels are numbers of somebody's longer list."""
+        return len({item.marked for item in self._items if isinstance(item.marked, int)}) < len(self.names)
+
     def select(self, indices: Sequence[int]) -> Self:
         """Some of them, in this order."""
         return type(self)([self._items[i] for i in indices], self.names)

@@ -34,6 +34,16 @@ class Rendered(Dataset[Sample]):
         """What the labels mean."""
         return self.data.names
 
+    @property
+    def classes(self) -> int:
+        """How many classes a head must know; 0 where labels are no classes."""
+        return self.data.classes
+
+    @property
+    def sparse(self) -> bool:
+        """Whether labels are numbers of somebody's longer list."""
+        return self.data.sparse
+
     def set_epoch(self, epoch: int) -> None:
         """Take other samples; call it before each epoch."""
         self.epoch = epoch % self.keep if self.keep else epoch

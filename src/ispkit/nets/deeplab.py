@@ -35,7 +35,7 @@ class DeepLabV3(nn.Module):
         momentum: of batch norm, the share of the newest batch.
     """
 
-    def __init__(self, classes: int = 21, *, width: float = 0.5, momentum: float = 0.01) -> None:
+    def __init__(self, classes: int = 21, *, width: float = 0.5, momentum: float = 0.05) -> None:
         super().__init__()
         if classes < 1 or not width > 0:
             raise ParamError(f"classes={classes} must be at least 1 and width={width:g} above 0")

@@ -51,7 +51,7 @@ class InvertedResidual(nn.Module):
     """Expand, filter each channel, project to few; the input is added where the shapes allow it (Sandler 2018)."""
 
     def __init__(
-        self, before: int, after: int, *, stride: int = 1, expansion: int = 6, rate: int = 1, momentum: float = 0.01
+        self, before: int, after: int, *, stride: int = 1, expansion: int = 6, rate: int = 1, momentum: float = 0.05
     ) -> None:
         super().__init__()
         wide = before * expansion
@@ -104,7 +104,7 @@ class MobileNetV1(_Classifier):
         width: float = 1.0,
         stem_stride: int = 2,
         dropout: float = 0.001,
-        momentum: float = 0.01,
+        momentum: float = 0.05,
     ) -> None:
         _check(width, stem_stride)
         wide = [max(int(c * width), _LEAST) for c in (32, *(c for c, _ in _V1))]
@@ -134,7 +134,7 @@ class MobileNetV2(_Classifier):
         width: float = 1.0,
         stem_stride: int = 2,
         dropout: float = 0.2,
-        momentum: float = 0.01,
+        momentum: float = 0.05,
     ) -> None:
         _check(width, stem_stride)
         before = rounded(32 * width)

@@ -40,6 +40,8 @@ class Head(nn.Module, ABC):
     """what the labels mean"""
     spec: Mapping[str, Any] = MappingProxyType({})
     """name and options by which `heads.open_head` builds the same network again, without its weights"""
+    trained: bool = True
+    """False: fresh weights, which see nothing yet"""
 
     @abstractmethod
     def forward(self, picture: Tensor) -> Tensor:

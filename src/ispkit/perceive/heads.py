@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def open_head(name_or_file: str | Path, **options: Any) -> Head:
     told = {f.name: getattr(settled, f.name) for f in fields(settled) if f.name != "weights"}
     words = {k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v is not None}
     head.spec = {"name": word, **words}
+    head.trained = key == "module:" or bool(options.get("weights"))
     return head
 
 
@@ -150,7 +151,7 @@ def _mobilenet(kind: str, make: type[MobileNetV1 | MobileNetV2], options: Mobile
     whole = published == _CLASSES + 1 and options.classes in (None, _CLASSES)
     skip = int(whole if options.background is None else options.background)
     names = options.names[1:] if skip and len(options.names) == published else options.names
-    classes = options.classes or len(names) or (published or _CLASSES) - skip
+    classes = _classes(options, names, (published or _CLASSES) - skip)
     keeps_last = published == classes + skip
     settled = replace(
         options,
@@ -188,7 +189,7 @@ def _deeplab(_: str, options: DeepLabOptions) -> Built:
     files = _files("deeplab-v3", options)
     folded, side = folded_layers(files) if files and files[0].suffix == _TFLITE else ((), None)
     published = len(folded[-1].bias) if folded else len(VOC)
-    classes = options.classes or len(options.names) or published
+    classes = _classes(options, options.names, published)
     settled = replace(
         options,
         weights=(),
@@ -214,6 +215,12 @@ def _fastestdet(_: str, options: FastestDetOptions) -> Built:
     net = load_fastestdet(files[0]).requires_grad_(True) if files else FastestDet(len(names))
     head = DetectionHead(net, names, size=(options.size, options.size), norms=options.norms)
     return head, replace(options, weights=(), names=names)
+
+
+def _classes(options: MobileNetOptions | DeepLabOptions, names: Sequence[str], known: int) -> int:
+    if options.classes and names and options.classes != len(names):
+        raise ParamError(f"classes={options.classes} does not fit {len(names)} names; leave one of the two out")
+    return options.classes or len(names) or known
 
 
 def _files(network: str, options: Any) -> list[Path]:

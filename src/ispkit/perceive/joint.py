@@ -17,6 +17,7 @@ from ispkit.isp.learned.weights import Card, read_weights
 from ispkit.perceive.head import Head, Seen
 from ispkit.perceive.heads import open_head
 
+_MOST = {"classes": 100_000, "width": 8.0, "size": 10_000, "stem_stride": 2}
 HEAD = "head"
 """its name among the parts"""
 
@@ -95,6 +96,15 @@ def _head(file: Path, spec: Mapping[str, Any]) -> Head:
     name = str(spec.get("name"))
     if name.startswith("module:") or name.endswith((".yaml", ".yml")):
         raise FileError(f"{file}: its head is {name!r}, code of somebody's; open it yourself and pass it as `head`")
+    names = options.get("names", [])
+    plain = isinstance(names, list) and all(isinstance(word, str) for word in names)
+    wild = [
+        k for k, most in _MOST.items() if not (isinstance(options.get(k, 0), int | float) and options.get(k, 0) <= most)
+    ]
+    if "weights" in options or not plain or wild:  # a file that was not written here; it shall open no others
+        raise FileError(
+            f"{file}: its card describes no head: {', '.join(wild) or 'weights, or names that are no list'}"
+        )
     try:
         return open_head(name, **options)
     except (IspkitError, TypeError) as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ispkit.core.errors import ShapeError
 from ispkit.core.frame import Frame
 from ispkit.data.synthetic_pairs import SyntheticPairs
 from ispkit.data.synthetic_raw import Colors, SyntheticSettings
 from ispkit.sensor.catalog import load_sensor, lux_to_iso
+
+_LEAST = 2  # px a side, one cell of the filter array
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Darkness:
         The gain makes up for the missing light, as in Dirty Pixels: ISO = 200000 / lux. Raises `ShapeError`.
         """
         height, width = (side // 2 * 2 for side in picture.size)
+        if min(height, width) < _LEAST:
+            raise ShapeError(f"a picture of {picture.size} pixels is too small for a mosaic; 2x2 at least")
         gain = lux_to_iso(lux) / 100
         settings = SyntheticSettings(
             patch=(height, width), sensor=self.sensor, colors=self.colors, gain=(gain, gain), turn=False

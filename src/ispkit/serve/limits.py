@@ -44,7 +44,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("most_bytes", "most_pixels", "concurrency"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) < math.inf:
                 raise ParamError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("timeout_s", "header_s"):
             if not 0 < getattr(self, name) < math.inf:
@@ -103,7 +103,8 @@ def check_head(headers: Mapping[str, str], limits: Limits) -> None:
     length = headers.get("content-length")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise RefusedError(415, "the body is compressed; send the file as it is")
-    if headers.get("content-type", "").lower().startswith(("multipart/", "application/x-www-form-urlencoded")):
+    # what curl --data-binary calls a form is the file itself
+    if headers.get("content-type", "").lower().startswith("multipart/"):
         raise RefusedError(415, "the body is a form; send the file itself, as curl --data-binary @FILE does")
     if length is None:
         if headers.get("transfer-encoding") is None:

@@ -19,7 +19,7 @@ from ispkit.train.fields import plain
 from ispkit.train.journal import Hooks, measured
 from ispkit.train.loop import Sets, Sitting, Training
 from ispkit.train.objective import Model
-from ispkit.train.prepare import build_model, fit_transform, head_options, wants_classes
+from ispkit.train.prepare import build_model, check_classes, fit_transform, head_options, wants_classes
 from ispkit.train.ranks import Ranks, joined
 from ispkit.train.recipe import identity, to_data
 from ispkit.train.run_folder import TrainFolder, working_in
@@ -69,6 +69,7 @@ def run_job(
         if ranks.first:
             ranks.wait()
         model = model or build_model(recipe, head_options(recipe, found.train))
+        check_classes(model, found.train)
         training = Training(model, recipe, sets=found, sitting=Sitting(room, ranks, hooks))
         if not checkpoints(room.checkpoints):
             if ranks.first and sets is None:

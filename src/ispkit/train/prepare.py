@@ -26,15 +26,29 @@ from ispkit.train.stream import SampleSet
 
 def wants_classes(recipe: Recipe) -> bool:
     """Whether it has a head that is not told its classes: they are those of the data."""
-    known = ("names", "classes", "weights")
-    return recipe.head is not None and not any(recipe.head.options.get(key) for key in known)
+    return recipe.head is not None and not any(recipe.head.options.get(key) for key in ("names", "classes"))
 
 
 def head_options(recipe: Recipe, data: SampleSet) -> dict[str, Any]:
-    """The options of the recipe's head; where they say no classes, with those of the data."""
+    """The options of the recipe's head; where they say no classes, with those of the data.
+
+    Weights then get a fresh last layer; but labels that are numbers of a longer list, such as ImageNet's, are taken
+    for those of the weights.
+    """
     options = {} if recipe.head is None else dict(recipe.head.options)
     names: tuple[str, ...] = getattr(data, "names", ())
-    return {**options, "names": list(names)} if names and wants_classes(recipe) else options
+    own = options.get("weights") and getattr(data, "sparse", False)
+    return {**options, "names": list(names)} if names and wants_classes(recipe) and not own else options
+
+
+def check_classes(model: Model, data: SampleSet) -> None:
+    """Raise `RecipeError` for labels that the head has no class for."""
+    if not isinstance(model, JointModel):
+        return
+    needed, known = getattr(data, "classes", 0), model.head.names
+    if model.head.task == "classify" and needed > len(known):
+        told = ", ".join(known[:3])
+        raise RecipeError(f"head: knows {len(known)} classes ({told}, ...), the pictures have {needed}; see head.names")
 
 
 def build_model(recipe: Recipe, options: Mapping[str, Any] | None = None) -> Model:

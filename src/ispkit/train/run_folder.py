@@ -42,7 +42,9 @@ class TrainFolder:
         """Write what is trained where. Raises `FileError` if another recipe has learned something here."""
         begun = self.result.is_file() or any(self.checkpoints.glob("*.pt"))
         if begun and identity(self.stated()) != identity(recipe):
-            raise FileError(f"{self.path} holds a training by another recipe (recipe.yaml); choose another folder")
+            old, new = to_data(self.stated()), to_data(recipe)
+            other = ", ".join(key for key in new if old.get(key) != new[key])
+            raise FileError(f"{self.path} holds a training by another recipe ({other} differ); choose another folder")
         self.checkpoints.mkdir(exist_ok=True)
         write_bytes(self.recipe, yaml.safe_dump(to_data(recipe), sort_keys=False, allow_unicode=True).encode())
         facts = {

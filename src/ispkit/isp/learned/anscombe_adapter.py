@@ -22,10 +22,14 @@ from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.light import LightLaw, blind_light_level, blind_profile, light_law
 from ispkit.sensor.model import Sensor
 
-Noise = Literal["profile", "iso", "blind", "none"]
+Noise = Literal["profile", "iso", "blind", "auto", "none"]
 Colors = Literal["net", "matrix"]
 Curve = Literal["srgb", "none"]
-_CHOICES = {"noise": ("profile", "iso", "blind", "none"), "colors": ("net", "matrix"), "curve": ("srgb", "none")}
+_CHOICES = {
+    "noise": ("profile", "iso", "blind", "auto", "none"),
+    "colors": ("net", "matrix"),
+    "curve": ("srgb", "none"),
+}
 _TOP_SLOPE = 1.055 / 2.4
 _LOW_SLOPE = 12.92
 _LEAST = 1e-12
@@ -40,8 +44,8 @@ class AnscombeAdapter:
 
     `noise`: "profile" reads the frame's own, and refuses frames that have none; "iso" takes what was measured of
     `sensor` at the frame's ISO, as the paper does; "blind" tells the light level from the pixels by the linear law of
-    `sensor` (`sensor.light`), whatever the frame says; "none" calls the mosaic free of noise, so that stabilizing
-    changes nothing.
+    `sensor` (`sensor.light`), whatever the frame says; "auto" is "profile" for a batch that has one, else "blind";
+    "none" calls the mosaic free of noise, so that stabilizing changes nothing.
 
     The net works in linear light of the sensor's colors, as its projection compares it with what was measured.
     `curve="srgb"` encodes its picture afterwards ("none": the numbers are the picture, as where Dirty Pixels takes sRGB
@@ -66,7 +70,7 @@ class AnscombeAdapter:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ParamError(f"{name}={value!r} is unknown; {nearest(value, known)}")
-        if self.noise in ("iso", "blind"):
+        if self.noise in ("iso", "blind", "auto"):
             _known(self.noise, self.sensor)
 
     @property
@@ -137,6 +141,7 @@ class AnscombeAdapter:
             return torch.zeros_like(m.noise_profile)
         if self.noise == "profile":
             _check_profile(m.noise_profile)
+        if self.noise == "profile" or (self.noise == "auto" and not _lacking(m.noise_profile)):
             return m.noise_profile
         sensor, law = _known(self.noise, self.sensor)
         if law is None:
@@ -187,7 +192,7 @@ def _known(noise: str, name: str) -> tuple[Sensor, LightLaw | None]:
     if not name:
         raise ParamError(f"noise={noise!r} needs a sensor; give sensor='nexus-6p-rear', or a YAML file of yours")
     sensor = load_sensor(name)
-    return sensor, light_law(sensor) if noise == "blind" else None
+    return sensor, None if noise == "iso" else light_law(sensor)
 
 
 def _checked_iso(iso: Tensor) -> Tensor:
@@ -206,8 +211,12 @@ def _check_profile(profile: Tensor) -> None:
     """Raise `ShapeError` for pictures without one; not on a GPU while it learns, which would wait for each answer."""
     if profile.device.type != "cpu" and torch.is_grad_enabled():
         return
-    if bool((profile <= 0).all(-1).any()):
+    if _lacking(profile):
         raise ShapeError(
             "a frame has no noise profile; give one (a sidecar's noise_profile), or build the ISP with noise='iso' or "
             "noise='blind' and its sensor, or with noise='none'"
         )
+
+
+def _lacking(profile: Tensor) -> bool:
+    return bool((profile <= 0).all(-1).any())

@@ -215,7 +215,7 @@ def _anscombe(
     writes: str = "display_rgb",
     **shape: Any,
 ) -> LearnedISP:
-    """`noise`: the frame's profile, or of `sensor` by ISO or blind; a net that does not stabilize needs none."""
+    """`noise`: the frame's profile, of `sensor` by ISO, or blind (auto: where needed); stabilizing alone needs it."""
     net = anscombe.AnscombeNet(chosen(anscombe.PRESETS, preset, **shape))
     adapter = AnscombeAdapter(
         _picture("anscombe", writes),
