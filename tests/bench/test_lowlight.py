@@ -17,6 +17,7 @@ from ispkit.bench.lowlight_pictures import front_of
 from ispkit.core.errors import DomainError
 from ispkit.core.frame import Domain
 from ispkit.data.classes import read_classes
+from ispkit.io.dng_writer import write_dng
 from ispkit.isp.recipe import preset
 from ispkit.perceive.heads import open_head
 
@@ -138,14 +139,34 @@ def test_a_training_that_is_over_is_taken_as_it_is(folder, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_compares_all_methods_and_draws_what_they_saw(cli, folder, tmp_path):
+    shots = tmp_path / "shots"
+    data = Trial(bench_of(folder), Condition("20-200 lux"), 0, tmp_path).data(METHODS[-1], learning=False)
+    for i in range(4):
+        (shots / ("blue", "red")[int(data[i].labels)]).mkdir(parents=True, exist_ok=True)
+        write_dng(shots / ("blue", "red")[int(data[i].labels)] / f"{i}.dng", data[i].frame)
     words = ["lowlight", str(folder), "--size", "32", "--seconds", "1", "--seeds", "1", "--folds", "3", "--most", "8"]
     words += ["--option", "width=0.25", "--option", "size=0", "--option", "stem_stride=1", "--other", "mobilenet-v2"]
-    words += ["--renders", "10", "--batch", "8", "--level", "2-200 lux", "--no-ablations", "--json"]
+    words += [
+        "--captured",
+        str(shots),
+        "--captured-noise",
+        "0.001,0.002",
+        "--renders",
+        "10",
+        "--batch",
+        "8",
+        "--level",
+        "2-200 lux",
+        "--no-ablations",
+        "--json",
+    ]
     code, text, err = cli(*words, "-o", str(tmp_path / "out"), "--results", str(tmp_path / "page"))
     assert code == 0, err
     facts = json.loads(text)
     assert [row["method"] for row in facts["tables"][0]["rows"]] == [m.name for m in METHODS]
     assert all(claim["met"] is False or "[+" in claim["measured"] for claim in facts["claims"])
+    assert facts["tables"][-1]["heading"] == "4 captured RAW files"
+    assert {row["top-5"] for row in facts["tables"][-1]["rows"]} == {"100.0"}
     page = (tmp_path / "page" / "lowlight.md").read_text()
     for picture in ("lowlight_front.png", "lowlight_2_200_lux.png"):
         assert picture in page

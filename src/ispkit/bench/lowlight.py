@@ -18,11 +18,13 @@ from torch import Tensor
 
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import Watch
+from ispkit.bench.lowlight_captured import look_at_captured
 from ispkit.bench.lowlight_methods import ABLATIONS, BLUR_PX, BLURRED, CLEAN, OURS, PLAIN, Method, methods
 from ispkit.bench.lowlight_parts import Condition, LowLightBench, Trial
 from ispkit.bench.lowlight_pictures import draw_front, draw_pictures
 from ispkit.core.errors import ShapeError
 from ispkit.core.frame import Domain, Frame
+from ispkit.data.captured import CapturedPictures
 from ispkit.data.samples import Sample
 from ispkit.metrics.fidelity import psnr, ssim
 from ispkit.perceive.joint import JointModel
@@ -76,6 +78,8 @@ def run_lowlight(
     tables = [Table(f"Light: {level}", _rows(rows, bench.seed), _NOTE) for level, rows in found.items()]
     if ablations:
         tables += _further(judge, found)
+    if bench.captured is not None:
+        tables.append(_captured(judge, found, bench.captured))
     return _experiment(found, tables, bench, (command, time.monotonic() - began))
 
 
@@ -159,6 +163,31 @@ def _further(judge: Judging, found: Mapping[str, Mapping[str, Outcome]]) -> list
     blurred = judge.all_of(BLURRED, Condition(level, blur_px=BLUR_PX))
     rows = [_short(blurred, name, seed) for name in blurred]
     return [*tables, Table(f"A lens that blurs, sigma {BLUR_PX:g} px; light: {level}", rows, "Percent.")]
+
+
+def _captured(judge: Judging, found: Mapping[str, Mapping[str, Outcome]], files: CapturedPictures) -> Table:
+    """Every method as it was trained under the last light, on RAW files of a camera."""
+    bench, level = judge.bench, judge.bench.levels[-1]
+    seen: dict[str, list[Looked]] = {}
+    for name, outcome in found[level].items():
+        if name != CLEAN and not outcome.method.tuned:
+            trials = (
+                Trial(bench, Condition(level), bench.seed + k, judge.out, judge.watch) for k in range(bench.seeds)
+            )
+            seen[name] = [one for trial in trials for one in look_at_captured(trial, outcome.method, files)]
+    own = {name: Judged("classify", looked) for name, looked in seen.items()}
+    rows = [
+        {
+            "method": name,
+            **{k: f"{100 * v:.1f}" for k, v in each.measures().items()},
+            "Anscombe network less it": "" if name == OURS else _points(own[OURS], each, bench.seed),
+        }
+        for name, each in own.items()
+    ]
+    note = (
+        f"Percent; learned from simulated {level}. All trainings look at the same files, so intervals are too narrow."
+    )
+    return Table(f"{len(files)} captured RAW files", rows, note if bench.seeds > 1 else note.partition(" All")[0])
 
 
 def _elsewhere(level: str) -> list[Condition]:

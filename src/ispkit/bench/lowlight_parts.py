@@ -20,6 +20,7 @@ from ispkit.bench.lowlight_methods import CLASSICAL, HEAD, MaskedMosaic, Method
 from ispkit.core.cfa import check_cfa
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Values
+from ispkit.data.captured import CapturedPictures
 from ispkit.data.labelled_pairs import Framing, LabelledPairs
 from ispkit.data.labelled_set import LabelledPictures
 from ispkit.data.rendered import Rendered
@@ -93,6 +94,8 @@ class LowLightBench:
     """another network, for its row"""
     also: tuple[str, ...] = ()
     """other ISPs, such as rawtherapee, by the names of `isp.catalog.open_isp`"""
+    captured: CapturedPictures | None = None
+    """RAW files of the same classes that a camera took, to judge on as well"""
     levels: tuple[str, ...] = ("3 lux", "6 lux", "2-20 lux", "2-200 lux")
     light: Light = "linear"
     patch: tuple[int, int] = (32, 32)
@@ -190,12 +193,19 @@ class Trial:
         pairs = LabelledPairs(self.sides[0 if learning else 1], bench.settings(self.condition), framing, seed=seed)
         if method.sees == "clean":
             return Clean(pairs)
-        if method.through is None:
+        fixed = self.isp_of(method, isp)
+        if fixed is None:
             return pairs
-        fixed = isp or (MaskedMosaic() if method.through == "mosaic" else open_isp(method.through))
-        if bench.light == "encoded" and method.through != "mosaic":
-            fixed = Undone(fixed)
         return Rendered(pairs, fixed, keep=_KEPT if learning and method.through in bench.also else 0)
+
+    def isp_of(self, method: Method, isp: ISP | None = None) -> ISP | None:
+        """The fixed ISP before everything else, if there is one; `isp` is what was tuned, in place of `through`."""
+        if method.through is None:
+            return None
+        if method.through == "mosaic":
+            return MaskedMosaic()
+        fixed = isp or open_isp(method.through)
+        return Undone(fixed) if self.bench.light == "encoded" else fixed
 
     def model(self, method: Method) -> JointModel:
         """The method as it ends: trained where it learns, with what finished earlier taken as it is."""

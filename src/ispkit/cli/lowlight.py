@@ -40,6 +40,14 @@ def lowlight(
     also: Annotated[
         list[str] | None, typer.Option("--isp", "-i", help="Another ISP: rawtherapee, libraw, recipe.yaml; repeatable.")
     ] = None,
+    captured: Annotated[
+        Path | None,
+        typer.Option("--captured", metavar="DIR", help="RAW files in a folder a class, to judge on as well."),
+    ] = None,
+    captured_noise: Annotated[
+        str | None,
+        typer.Option("--captured-noise", metavar="ALPHA,SIGMA", help="Of them; default: what the files say."),
+    ] = None,
     kind: Annotated[str, typer.Option("--kind", help="What the labels are: classes, boxes, regions.")] = "classes",
     levels: Annotated[
         list[str] | None, typer.Option("--level", metavar="LUX", help="Light, such as '2-20 lux'; repeatable.")
@@ -84,6 +92,7 @@ def lowlight(
     ispkit lowlight coco128/ --kind boxes --head fastestdet --weights weight_AP05.pth --size 352 --no-ablations
     """
     from ispkit.bench.lowlight import run_lowlight
+    from ispkit.bench.lowlight_captured import captured_pictures
     from ispkit.bench.lowlight_parts import LowLightBench
     from ispkit.isp.catalog import open_isp
     from ispkit.train.labelled_source import read_labelled
@@ -98,6 +107,7 @@ def lowlight(
         head=spec,
         other=_other(other, spec),
         also=tuple(also or ()),
+        captured=None if captured is None else captured_pictures(str(captured), found.names, size, captured_noise),
         levels=tuple(levels or ("2-20 lux", "2-200 lux")),
         light=one_of("--light", light, _LIGHTS),  # type: ignore[arg-type]
         patch=(size, size),
