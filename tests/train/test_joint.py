@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import cv2
@@ -21,7 +22,7 @@ from ispkit.train.job import run_job
 from ispkit.train.journal import Hooks, measured, worded
 from ispkit.train.learner import Learner
 from ispkit.train.loop import Sets, Sitting, Training
-from ispkit.train.objective import Objective
+from ispkit.train.objective import Objective, evaluate
 from ispkit.train.prepare import build_model, check_classes, head_options
 from ispkit.train.ranks import Ranks
 from ispkit.train.recipe import load_recipe, to_recipe
@@ -103,6 +104,24 @@ def test_patience_keeps_the_best_weights_of_head_and_isp(tmp_path):
     data.set_epoch(0)
     scores = [measured(e)["top1"] for e in made.room.events() if measured(e) and not e.get("done")]
     assert sum(objective.score(data[i]) for i in range(4)) / 4 == max(scores)
+
+
+def test_pictures_without_any_label_that_counts_have_no_score():
+    class Objective:
+        measure = "pixels"
+
+        def __init__(self, values):
+            self.score = lambda sample, left=iter(values): next(left)
+
+        def eval(self): ...
+
+        def train(self): ...
+
+    def judged(*values):
+        return evaluate(Objective(values), [Labelled()[0]] * len(values), device=torch.device("cpu"))
+
+    assert judged(0.5, math.nan, 0.25) == (0.75, 2.0)
+    assert math.isnan(judged(math.nan)[0])
 
 
 def test_what_looks_the_same_to_the_head_costs_nothing():

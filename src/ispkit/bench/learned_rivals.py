@@ -28,7 +28,8 @@ from ispkit.tune.study import tune
 
 CLASSICAL = "low-light"
 """the preset that is tuned"""
-_FREE = ("raw_denoise.*", "exposure.*", "denoise.*", "tone_curve.*", "false_color.*")
+FREE = ("raw_denoise.*", "exposure.*", "denoise.*", "tone_curve.*", "false_color.*")
+"""its knobs that are tuned"""
 _BUDGET = 150.0
 _FITTED = 64  # batches of 8 windows for the closed form
 
@@ -50,7 +51,7 @@ def tuned_classical(folder: Path, known: Sequence[Sample], *, seed: int) -> ISP:
     """The low-light preset with its denoising, exposure and tone tuned for PSNR on training windows."""
     isp = preset(CLASSICAL)
     scenes = [Scene(f"{s.names[0]}-{i}", s.frame, s.target) for i, s in enumerate(known)]
-    problem = PictureProblem(isp, scenes, REFERENCE["psnr"], space=isp.space.select(*_FREE))
+    problem = PictureProblem(isp, scenes, REFERENCE["psnr"], space=isp.space.select(*FREE))
     result = tune(problem, folder, Plan(method="auto", budget=_BUDGET, seed=seed, noisy=False))
     return Turned(isp, result.best.values)
 

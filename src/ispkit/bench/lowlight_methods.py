@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ispkit.bench.learned_parts import PhasePlan
+from ispkit.bench.learned_rivals import CLASSICAL
 from ispkit.core.errors import DomainError
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Values
@@ -59,8 +60,6 @@ def _anscombe(**options: Any) -> dict[str, Any]:
 _PLAIN = _anscombe(stabilize=False, project=False)
 OURS = "Anscombe network, jointly"
 CLEAN = "clean pictures"
-CLASSICAL = "low-light"
-"""the preset that is fine-tuned behind and whose knobs are tuned"""
 
 METHODS: tuple[Method, ...] = (
     Method(CLEAN, "clean"),
@@ -104,13 +103,15 @@ ABLATIONS: tuple[Method, ...] = (
 )
 """the same network with one thing changed; without projection it is "prior's U-Net with Anscombe layers" """
 
+BLUR_PX = 1.2
 BLURRED: tuple[Method, ...] = (
     Method("RAW, from scratch", through="mosaic", head="fresh", plans=(HEAD,)),
     Method(OURS, isp=_anscombe(), plans=(_FIRST, _JOINT)),
-    Method("Anscombe network that deblurs, jointly", isp=_anscombe(deblur=True, blur_px=1.2), plans=(_FIRST, _JOINT)),
+    Method(
+        "Anscombe network that deblurs, jointly", isp=_anscombe(deblur=True, blur_px=BLUR_PX), plans=(_FIRST, _JOINT)
+    ),
 )
-"""behind a lens that blurs"""
-BLUR_PX = 1.2
+"""behind a lens that blurs by a Gaussian of this sigma"""
 
 
 class MaskedMosaic:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ispkit.bench.learned_parts import Watch, phases_of
-from ispkit.bench.learned_rivals import Turned
-from ispkit.bench.lowlight_methods import CLASSICAL, HEAD, MaskedMosaic, Method
+from ispkit.bench.learned_rivals import CLASSICAL, FREE, Turned
+from ispkit.bench.lowlight_methods import HEAD, MaskedMosaic, Method
 from ispkit.core.cfa import check_cfa
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Values
@@ -48,7 +48,6 @@ from ispkit.tune.plan import Plan
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.study import tune
 
-_FREE = ("raw_denoise.*", "exposure.*", "denoise.*", "tone_curve.*", "false_color.*")
 _SCENES = 48  # training pictures that knobs are tuned on
 _KEPT = 2  # epochs of pictures of programs, which are slow, that come again and again
 _JUDGED = 1_000_003  # added to the seed of what is judged on
@@ -181,8 +180,8 @@ class Trial:
 
     @cached_property
     def fold(self) -> str:
-        """What tells this division of the pictures from another one, for recipes: what was learned from stays that."""
-        names = [[item.name for item in side] for side in self.sides]
+        """What tells the pictures that are learned from, for recipes: another fold is another training."""
+        names = [item.name for item in self.sides[0]]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
 
     def data(self, method: Method, *, learning: bool, isp: ISP | None = None) -> SampleSet:
@@ -221,7 +220,7 @@ class Trial:
         scenes = [_scene(data[i]) for i in range(min(_SCENES, len(data)))]
         isp = preset(CLASSICAL)
         seen: ISP = Undone(isp) if self.bench.light == "encoded" else isp
-        problem = PictureProblem(seen, scenes, _of_head(head), space=isp.space.select(*_FREE))
+        problem = PictureProblem(seen, scenes, _of_head(head), space=isp.space.select(*FREE))
         plan = Plan(method="auto", budget=self.bench.renders, seed=self.seed, noisy=False)
         result = tune(problem, self._folder(method, self.condition.name), plan)
         return Turned(isp, result.best.values)
@@ -266,12 +265,9 @@ class Trial:
         where = self.condition.name if under is None else under
         folder = self._folder(method, where)
         recipe = _recipe(self, method, head)
-        sets = Sets(self.data(method, learning=True), _some(self.data(method, learning=False)))
-        hooks = (
-            None
-            if self.watch is None
-            else self.watch(", ".join(w for w in (where, method.name, f"seed {self.seed}") if w))
-        )
+        sets = Sets(self.data(method, learning=True), FirstFew(self.data(method, learning=False)))
+        title = ", ".join(w for w in (where, method.name, f"seed {self.seed}") if w)
+        hooks = None if self.watch is None else self.watch(title)
         weights = run_job(recipe, folder, device="cpu", sets=sets, hooks=hooks).weights
         model = cast(JointModel, build_model(recipe))
         model.load_state_dict(read_weights(weights)[0])
@@ -282,13 +278,14 @@ class Trial:
         return self.out / re.sub(r"[^a-z0-9]+", "-", word.lower())
 
 
-class _Some(Dataset[Sample]):
-    """The first few samples: enough for a learning curve."""
+class FirstFew(Dataset[Sample]):
+    """The first samples of a set: enough for a learning curve."""
 
-    def __init__(self, data: SampleSet, count: int) -> None:
+    def __init__(self, data: SampleSet, count: int = 100) -> None:
         self.data, self.count = data, min(count, len(data))
 
     def set_epoch(self, epoch: int) -> None:
+        """As the whole set."""
         self.data.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -296,10 +293,6 @@ class _Some(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return self.data[index]
-
-
-def _some(data: SampleSet, count: int = 100) -> SampleSet:
-    return _Some(data, count)
 
 
 def _recipe(trial: Trial, method: Method, head: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from ispkit.train.recipe import identity, to_data
 from ispkit.train.run_folder import TrainFolder, working_in
 from ispkit.train.sources import open_sets, warn_of_pairs
 
+_FINISHED = "finished earlier, nothing is trained again; new data need another folder (-o)"
 _DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -58,9 +59,7 @@ def run_job(
         finished = room.finished()
         if finished is not None:
             if ranks.first:
-                hooks.warn(
-                    f"{room.path}: finished earlier, nothing is trained again; new data need another folder (-o)"
-                )
+                hooks.warn(f"{room.path}: {_FINISHED}")
             return Trained(room.weights, finished)
         model = None if wants_classes(recipe) else build_model(recipe)  # a wrong one is told before the work
         if not ranks.first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import cast
 
@@ -160,10 +161,15 @@ class Objective(nn.Module):
 
 
 def evaluate(objective: Objective, samples: Iterable[Sample], *, device: torch.device) -> tuple[float, float]:
-    """The sum of the scores of samples of one picture each, in evaluation mode, and their number."""
+    """The sum of the scores of samples of one picture each, in evaluation mode, and their number.
+
+    A picture without any label that counts has none for a head.
+    """
     objective.eval()
-    values = [objective.score(sample.to(device)) for sample in samples]
+    scored = [objective.score(sample.to(device)) for sample in samples]
     objective.train()
+    empty = objective.measure != PSNR and not all(map(math.isnan, scored))
+    values = [value for value in scored if not (empty and math.isnan(value))]
     return sum(values), float(len(values))
 
 
