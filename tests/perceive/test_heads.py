@@ -20,7 +20,7 @@ from ispkit.perceive.classifier import Classifier
 from ispkit.perceive.classify import Classified
 from ispkit.perceive.detection_head import DetectionHead
 from ispkit.perceive.detector import FrozenDetector
-from ispkit.perceive.heads import HEADS, load_head, open_head
+from ispkit.perceive.heads import HEADS, open_head
 from ispkit.perceive.net_head import Reading
 from ispkit.perceive.published import FILES
 from ispkit.perceive.segment import Segmented, confusion
@@ -175,11 +175,8 @@ def test_own_weights_come_back(tmp_path):
     torch.save(head.state_dict(), tmp_path / "head.pth")
     torch.save(head.net.state_dict(), tmp_path / "net.pth")
     for file in ("head.pth", "net.pth"):
-        other = open_head("mobilenet-v1", **SMALL["mobilenet-v1"])
-        load_head(other, tmp_path / file)
+        other = open_head("mobilenet-v1", **SMALL["mobilenet-v1"], weights=tmp_path / file)
         assert all(torch.equal(a, b) for a, b in zip(other.parameters(), head.parameters(), strict=True))
-    same = open_head("mobilenet-v1", **SMALL["mobilenet-v1"], weights=tmp_path / "net.pth")
-    assert torch.equal(same.net.logits.weight, head.net.logits.weight)
     with pytest.raises(FileError, match="no weights of this MobileNetV2"):
         open_head("mobilenet-v2", **SMALL["mobilenet-v2"], weights=tmp_path / "net.pth")
 
@@ -235,9 +232,11 @@ def stand_in(monkeypatch):
     def get_model(name, *, weights=None, num_classes=1000):
         if name != "tiny":
             raise ValueError(f"Unknown model {name}")
-        return net(2 if weights is not None else num_classes)
+        assert weights is None, "it would download them"
+        return net(2 if num_classes == 1000 else num_classes)
 
     def create_model(name, *, pretrained, num_classes=1000):
+        assert not pretrained, "it would download them"
         made = net(num_classes)
         made.pretrained_cfg = {"input_size": (3, 96, 96), "mean": (0.5,) * 3, "std": (0.25,) * 3}
         return made
@@ -252,14 +251,17 @@ def stand_in(monkeypatch):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_models_of_other_packages(monkeypatch):
+def test_models_of_other_packages(monkeypatch, tmp_path):
     for name in ("torchvision", "torchvision.models", "timm"):
         monkeypatch.setitem(sys.modules, name, None)
     for name in ("torchvision", "timm"):
         with pytest.raises(MissingExtraError, match=f"pip install {name}"):
             open_head(f"{name}:tiny")
     stand_in(monkeypatch)
-    trained = open_head("torchvision:tiny", weights="DEFAULT")
+    own = open_head("torchvision:tiny", names=["a", "b"], classes=2)
+    torch.save(own.net.state_dict(), tmp_path / "tiny.pth")
+    trained = open_head("torchvision:tiny", weights=tmp_path / "tiny.pth")
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), own.parameters(), strict=True))
     assert (trained.names, trained.reading) == (("a", "b"), Reading((48, 48), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
     assert open_head("torchvision:tiny", classes=7)(pictures()).shape == (2, 7)
     with pytest.raises(ParamError, match="Unknown model huge"):

@@ -111,7 +111,8 @@ def test_pictures_without_any_label_that_counts_have_no_score():
         measure = "pixels"
 
         def __init__(self, values):
-            self.score = lambda sample, left=iter(values): next(left)
+            left = iter(values)
+            self.score = lambda sample: next(left)
 
         def eval(self): ...
 

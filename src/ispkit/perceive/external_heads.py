@@ -35,7 +35,7 @@ class ExternalOptions:
     classes: int | None = None
     """how many; None: as the names, the weights or 1000"""
     weights: tuple[str, ...] = ()
-    """torchvision: name of its weights such as "DEFAULT"; timm: any word for pretrained. The package fetches them"""
+    """one .pth or .safetensors file of the model's state dict, which the user fetched; nothing is downloaded"""
     size: int | None = None
     """side of the square pictures that it reads; None: as it was trained, 0: any"""
     mean: tuple[float, float, float] | None = None
@@ -49,14 +49,14 @@ def torchvision_head(name: str, options: ExternalOptions) -> Head:
     """A model of torchvision by its name, e.g. "resnet18". Raises `MissingExtraError`, `ParamError`."""
     models = _package("torchvision.models", "torchvision")
     try:
-        weights = models.get_model_weights(name)[options.weights[0]] if options.weights else None
-        wanted = {} if options.classes is None or weights is not None else {"num_classes": options.classes}
-        net = models.get_model(name, weights=weights, **wanted)
+        published = models.get_model_weights(name)["DEFAULT"] if options.weights else None  # facts about it, no file
+        wanted = {} if options.classes is None else {"num_classes": options.classes}
+        net = models.get_model(name, weights=None, **wanted)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ParamError(f"torchvision:{name}: {error}; see torchvision.models.list_models()") from error
-    trained = weights.transforms() if weights is not None else None
+    trained = published.transforms() if published is not None else None
     side = int(trained.crop_size[0]) if trained is not None else 224
-    told = tuple(weights.meta.get("categories", ())) if weights is not None else ()
+    told = tuple(published.meta.get("categories", ())) if published is not None and options.classes is None else ()
     known = (side, tuple(trained.mean), tuple(trained.std)) if trained is not None else (side, None, None)
     return wrapped(net, options, names=told, known=known)
 
@@ -66,7 +66,7 @@ def timm_head(name: str, options: ExternalOptions) -> Head:
     timm = _package("timm", "timm")
     wanted = {} if options.classes is None else {"num_classes": options.classes}
     try:
-        net = timm.create_model(name, pretrained=bool(options.weights), **wanted)
+        net = timm.create_model(name, pretrained=False, **wanted)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ParamError(f"timm:{name}: {error}; see timm.list_models()") from error
     told = dict(getattr(net, "pretrained_cfg", None) or {})

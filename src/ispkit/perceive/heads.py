@@ -126,16 +126,6 @@ def open_head(name_or_file: str | Path, **options: Any) -> Head:
     return head
 
 
-def load_head(head: Head, path: str | Path) -> None:
-    """Give a head the weights of a .pth or .safetensors file: a state dict of the head or of its network.
-
-    Raises `FileError` where names or shapes do not fit.
-    """
-    found = read_weights(path, "the weights of a head")
-    inner = head.get_submodule("net") if all(not k.startswith("net.") for k in found) else head
-    _fill(inner, found, path)
-
-
 def _mobilenet_v1(_: str, options: Any) -> Built:
     return _mobilenet("mobilenet-v1", MobileNetV1, options)
 
@@ -231,8 +221,10 @@ def _files(network: str, options: Any) -> list[Path]:
 
 
 def _fill(net: nn.Module, found: Mapping[str, Any], path: str | Path) -> None:
+    """Give a network the weights of its own state dict, or of that of its head."""
+    own = bool(set(net.state_dict()) & set(found))
     try:
-        net.load_state_dict(dict(found))
+        net.load_state_dict(dict(found) if own else {k.removeprefix("net."): v for k, v in found.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:160]
         raise FileError(f"{path}: no weights of this {type(net).__name__}: {reason}") from error
@@ -252,7 +244,11 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _external(make: Callable[[str, ExternalOptions], Head]) -> tuple[Any, Callable[[str, Any], Built]]:
     def build(rest: str, options: ExternalOptions) -> Built:
-        return (head := make(rest, options)), replace(options, names=head.names)
+        head = make(rest, options)
+        if options.weights:
+            path = options.weights[0]
+            _fill(getattr(head, "net", head), read_weights(path, "the weights of a head"), path)
+        return head, replace(options, names=head.names)
 
     return ExternalOptions(), build
 
