@@ -35,6 +35,14 @@ def test_a_sample_is_raw_of_the_picture_with_its_label():
     assert sample.frame.meta.iso.tolist() == [10_000, 10_000]
 
 
+def test_the_same_items_in_the_light_are_the_pictures_themselves():
+    data = LabelledPairs(pictures(), DARK, PAPER, seed=2)
+    dark, light = data.batch([3, 1]), data.clean([3, 1])
+    assert light.frame.domain is Domain.DISPLAY_RGB
+    assert torch.equal(light.frame.data, dark.target)
+    assert (light.names, light.labels.tolist()) == (dark.names, dark.labels.tolist())
+
+
 def test_items_depend_on_seed_epoch_and_index_alone():
     first, again = LabelledPairs(pictures(), DARK, PAPER, seed=5), LabelledPairs(pictures(), DARK, PAPER, seed=5)
     for data in (first, again):

@@ -18,7 +18,7 @@ from ispkit.bench.learned_parts import Watch, phases_of
 from ispkit.bench.learned_rivals import CLASSICAL, FREE, Turned
 from ispkit.bench.lowlight_methods import HEAD, MaskedMosaic, Method
 from ispkit.core.cfa import check_cfa
-from ispkit.core.frame import Domain, Frame
+from ispkit.core.frame import Frame
 from ispkit.core.param import Values
 from ispkit.data.captured import CapturedPictures
 from ispkit.data.labelled_pairs import Framing, LabelledPairs
@@ -145,8 +145,7 @@ class Clean(Dataset[Sample]):
 
     def batch(self, indices: list[int]) -> Sample:
         """Several at once."""
-        sample = self.data.batch(indices)
-        return replace(sample, frame=sample.frame.with_data(sample.target, Domain.DISPLAY_RGB))
+        return self.data.clean(indices)
 
 
 class Undone:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ispkit.core.errors import ParamError, ShapeError, nearest
+from ispkit.core.frame import Domain, Frame
+from ispkit.core.meta import CameraMeta
 from ispkit.data.augment import item_seed
 from ispkit.data.boxes import Boxes
 from ispkit.data.labelled_set import Label, LabelledPictures
@@ -114,12 +116,22 @@ class LabelledPairs(Dataset[Sample]):
 
     def batch(self, indices: Sequence[int]) -> Sample:
         """Several items at once, faster than one by one; equal to them but for the rounding of sums."""
-        if not indices:
-            raise ShapeError("a batch needs at least one index")
-        drawn = [self._drawn(int(i)) for i in indices]
+        drawn = self._all_drawn(indices)
         picture = torch.cat([d.picture for d in drawn])
         frame, truth = self.maker.make(picture, [d.conditions for d in drawn])
         return Sample(tuple(d.name for d in drawn), frame, picture, truth.linear, _batched([d.label for d in drawn]))
+
+    def clean(self, indices: Sequence[int]) -> Sample:
+        """The same items in the light: the frame is the finished picture, DISPLAY_RGB."""
+        drawn = self._all_drawn(indices)
+        frames = [Frame(d.picture, Domain.DISPLAY_RGB, CameraMeta.make("RGGB", self.settings.patch)) for d in drawn]
+        names, labels = tuple(d.name for d in drawn), _batched([d.label for d in drawn])
+        return Sample(names, Frame.cat(frames), torch.cat([d.picture for d in drawn]), labels=labels)
+
+    def _all_drawn(self, indices: Sequence[int]) -> list[_Drawn]:
+        if not indices:
+            raise ShapeError("a batch needs at least one index")
+        return [self._drawn(int(i)) for i in indices]
 
     def _drawn(self, index: int) -> _Drawn:
         chance = torch.Generator().manual_seed(item_seed(self.seed, self.epoch, index))
