@@ -61,7 +61,7 @@ def test_folders_of_pairs_that_are_none_say_why(pairs, tmp_path):
     (pairs / "Cam1_5_160_3200_toy_1_mean.png").unlink()
     with pytest.raises(FileError, match="its clean picture Cam1_5_160_3200_toy_1_mean is not"):
         real_pairs(pairs)
-    with pytest.raises(FileError, match="no picture NAME_real"):
+    with pytest.raises(FileError, match=r"NAME_real\.png with NAME_mean\.png"):
         real_pairs(tmp_path)
 
 

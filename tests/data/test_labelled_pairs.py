@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ispkit.core.errors import ParamError, ShapeError
 from ispkit.core.frame import Domain
 from ispkit.data.boxes import Boxes
+from ispkit.data.degrade import Degrader, degradation
 from ispkit.data.labelled_pairs import Framing, LabelledPairs, Window, draw_window, framed, framed_label
 from ispkit.data.labelled_set import LabelledPicture, LabelledPictures
 from ispkit.data.rendered import Rendered
@@ -50,6 +51,28 @@ def test_items_depend_on_seed_epoch_and_index_alone():
     assert torch.equal(first[2].frame.data, again.batch([0, 2]).frame.data[1:])
     again.set_epoch(4)
     assert not torch.equal(first[2].target, again[2].target)
+
+
+def test_views_share_window_and_label_and_keep_the_first_as_it_was():
+    one, two = (LabelledPairs(pictures(), DARK, PAPER, views=v, seed=5) for v in (1, 2))
+    single, views = one.batch([3, 0]), two.batch([3, 0])
+    assert (views.views, views.labels.tolist()) == (2, [1, 1, 0, 0])
+    assert (views.frame.data[::2] - single.frame.data).abs().max() <= 1
+    assert not torch.equal(views.frame.data[0], views.frame.data[1])
+    assert torch.equal(views.target, single.target.repeat_interleave(2, 0))
+    light = two.clean([3, 0])
+    assert light.views == 2
+    assert torch.equal(light.frame.data, views.target)
+
+
+def test_another_maker_spoils_the_same_windows():
+    settings = SyntheticSettings(patch=(32, 32))
+    spoiled = LabelledPairs(pictures(), settings, PAPER, maker=Degrader(degradation("mild")), views=2, seed=5)
+    sample = spoiled.batch([2, 1])
+    assert sample.frame.domain is Domain.DISPLAY_RGB
+    assert sample.labels.tolist() == [0, 0, 1, 1]
+    plain = LabelledPairs(pictures(), settings, PAPER, seed=5).batch([2, 1])
+    assert torch.equal(sample.target[::2], plain.target)
 
 
 @given(height=st.integers(8, 90), width=st.integers(8, 90), seed=st.integers(0, 10**6))

@@ -8,14 +8,15 @@ import torch
 from ispkit.core.errors import ShapeError
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.meta import CameraMeta
+from ispkit.data.augment import Turn, turned_sample
 from ispkit.data.boxes import Boxes
 from ispkit.data.samples import Labels, Sample
 
 
-def sample(labels: Labels | None, count: int = 1) -> Sample:
+def sample(labels: Labels | None, count: int = 1, views: int = 1) -> Sample:
     one = Frame(torch.rand(1, 1, 8, 8), Domain.MOSAIC, CameraMeta.make("RGGB", (8, 8)))
     frame = Frame.cat([one] * count)
-    return Sample(tuple(f"p{i}" for i in range(count)), frame, torch.rand(count, 3, 8, 8), labels=labels)
+    return Sample(tuple(f"p{i}" for i in range(count)), frame, torch.rand(count, 3, 8, 8), labels=labels, views=views)
 
 
 def test_a_class_of_the_whole_picture_stays_when_it_is_cropped():
@@ -50,3 +51,19 @@ def test_labels_of_two_kinds_do_not_mix(other):
 def test_labels_are_as_many_as_pictures():
     with pytest.raises(ShapeError, match="labels of 3 pictures"):
         sample(torch.tensor([1, 2, 3]), count=2)
+
+
+def test_views_stay_together_whatever_is_done_to_a_sample():
+    pair = sample(torch.tensor([1, 1]), count=2, views=2)
+    changed = (pair.map(lambda t: t / 2), pair.crop(2, 2, 4, 4), pair.to("cpu"), turned_sample(pair, Turn(rows=True)))
+    assert [s.views for s in changed] == [2, 2, 2, 2]
+    both = Sample.cat([pair, pair])
+    assert (both.views, both.frame.batch) == (2, 4)
+
+
+def test_views_that_do_not_fit_are_refused():
+    with pytest.raises(ShapeError, match="samples of 1 and 2 views"):
+        Sample.cat([sample(None), sample(None, count=2, views=2)])
+    for views in (0, 2):
+        with pytest.raises(ShapeError, match=f"3 frames cannot be views={views}"):
+            sample(None, count=3, views=views)

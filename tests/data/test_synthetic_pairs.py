@@ -96,6 +96,38 @@ def test_plain_gaussian_noise_is_in_255ths_of_white_and_unclipped():
     assert 8.5 < float(sigmas.max()) < 10.2
 
 
+@pytest.mark.parametrize("draw", ["poisson", "normal"])
+def test_plain_photon_noise_has_a_variance_in_proportion_to_light(draw):
+    settings = SyntheticSettings(patch=(192, 192), shot=(0.03, 0.03), colors="srgb", draw=draw)
+    for level, sigma in ((0.3, 0.0), (0.9, 0.0), (0.6, 0.1)):
+        own = replace(settings, sigma=(255 * sigma, 255 * sigma))
+        sample = SyntheticPairs(flat(level), own, seed=1)[0]
+        light = float(srgb_decode(torch.tensor(level)))
+        noise = sample.frame.data - light
+        assert abs(float(noise.mean())) < 4 * (0.03 * light + sigma**2) ** 0.5 / 192
+        assert float(noise.var()) == pytest.approx(0.03 * light + sigma**2, rel=0.05)
+        assert sample.frame.meta.noise_profile[0, 1].tolist() == pytest.approx([0.03, sigma**2])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SMALL, replace(SMALL, sensor="nexus-6p-rear"), replace(SMALL, sigma=(1, 10), shot=(0.0, 0.02), colors="srgb")],
+    ids=["brooks", "sensor", "plain"],
+)
+def test_views_show_one_window_under_other_conditions(pictures, settings):
+    one, three = (SyntheticPairs(pictures, settings, views=v, seed=7) for v in (1, 3))
+    assert len(three) == len(one)
+    single, views = one.batch([1, 4]), three.batch([1, 4])
+    assert (views.views, views.names) == (3, tuple(n for n in single.names for _ in range(3)))
+    assert (views.frame.data[::3] - single.frame.data).abs().max() <= (1 if settings.sensor else 1e-5)
+    for repeated, own in ((views.target, single.target), (views.restored, single.restored)):
+        assert torch.equal(repeated, own.repeat_interleave(3, 0))
+    assert not torch.allclose(views.frame.data[1], views.frame.data[2], atol=1e-3)
+    assert torch.equal(
+        three.batch([4]).frame.data[1], SyntheticPairs(pictures, settings, views=2, seed=7)[4].frame.data[1]
+    )
+
+
 def test_without_noise_the_raw_develops_to_its_target(pictures):
     clean = SyntheticSettings(patch=(96, 96), sigma=(0, 0))
     for turn in (False, True):
@@ -144,6 +176,7 @@ def test_settings_that_make_no_sense_are_named(pictures):
         ({"gain": (4, 1)}, ParamError, "gain"),
         ({"exposure": (0, 1)}, ParamError, "exposure"),
         ({"sigma": (-1, 1)}, ParamError, "sigma"),
+        ({"shot": (0.2, 0.1)}, ParamError, "shot"),
         ({"cct_k": (10, 20)}, ParamError, "cct_k"),
     ):
         with pytest.raises(error, match=told):
@@ -152,5 +185,7 @@ def test_settings_that_make_no_sense_are_named(pictures):
         SyntheticPairs(pictures, SyntheticSettings(patch=(200, 200)))
     with pytest.raises(ShapeError, match="its target"):
         SyntheticPairs(pictures, SMALL, targets={})
+    with pytest.raises(ParamError, match="views=0"):
+        SyntheticPairs(pictures, SMALL, views=0)
     with pytest.raises(IndexError):
         SyntheticPairs(pictures, SMALL)[5]

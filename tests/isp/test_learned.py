@@ -214,7 +214,7 @@ def test_every_name_keeps_the_contract_and_comes_back_from_its_file(name, tmp_pa
     pytest.importorskip("safetensors")
     torch.manual_seed(0)
     isp = catalog.build(name, preset="small").eval().requires_grad_(False)
-    frame = make_frame(Domain.RAW, (65, 98), batch=1, cfa="GRBG")
+    frame = make_frame(isp.reads, (65, 98), batch=1, cfa="GRBG")
     out = isp(frame)
     assert (out.domain, out.size) == (isp.writes, frame.size)
     assert bool(out.data.isfinite().all())

@@ -44,7 +44,7 @@ def test_shipped_recipes_fit_their_isp_and_read_back(name, tmp_path):
         ("phasse=[]", r"phasse: unknown name; did you mean 'phases'"),
         ("phases.0.optimizer.learning_rat=1", r"phases\[0\].optimizer.learning_rat: .*'learning_rate'"),
         ("phases.0.optimizer.betas=[0.9]", r"betas: \[0.9\] should be a list of 2"),
-        ("phases.0.loss=l7", r"phases\[0\].loss\[0\]: no loss 'l7'; known: deepisp"),
+        ("phases.0.loss=l7", r"phases\[0\].loss\[0\]: no loss 'l7'; known: alignment"),
         ("phases.0.loss={name: restoration, epps: 1}", r"loss\[0\].epps: unknown name; did you mean 'eps'"),
         ("phases.0.loss={name: restoration, eps: -1}", r"loss\[0\]: eps=-1"),
         ("phases.0.steps=lots", r"phases\[0\].steps: 'lots' should be a whole number"),

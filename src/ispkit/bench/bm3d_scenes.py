@@ -20,7 +20,9 @@ from ispkit.io.pictures import FORMATS, read_picture
 from ispkit.isp.recipe import preset
 from ispkit.sensor.model import Sensor
 
-NOISY, CLEAN = "_real", "_mean"
+MARKS = (("_real", "_mean"), ("_NOISY", "_GT"))
+"""how names of a noisy picture and its clean one end: PolyU (Xu et al. 2018), SIDD (Abdelhamed et al. 2018)"""
+_WANTED = " or ".join(f"NAME{noisy}.png with NAME{clean}.png" for noisy, clean in MARKS)
 _NAME = re.compile(
     r"(?P<camera>[A-Za-z0-9]+)_(?P<stop>[\d-]+)_(?P<shutter>\d+)_(?P<iso>\d+)_(?P<scene>.+?)_?_(?P<n>\d+)"
 )
@@ -53,27 +55,37 @@ def simulated(folders: Sequence[str], sensor: Sensor, shooting: Shooting, *, cou
 
 
 def real_pairs(folder: str | Path) -> list[Pair]:
-    """Pairs NAME_real.EXT and NAME_mean.EXT of a folder, as PolyU's (Xu et al. 2018) are named. Raises `FileError`.
+    """Pairs NAME_real.EXT and NAME_mean.EXT of a folder, or those of other `MARKS`. Raises `FileError`.
 
-    NAME is CAMERA_F-NUMBER_SHUTTER_ISO_SCENE_NUMBER; names of another form make one level, each a scene of its own.
+    PolyU's NAME is CAMERA_F-NUMBER_SHUTTER_ISO_SCENE_NUMBER; names of another form make one level, each a scene of
+    its own.
     """
     room = Path(folder)
     if not room.is_dir():
-        raise FileError(f"{folder}: no such folder; give one with pairs NAME{NOISY}.png and NAME{CLEAN}.png")
+        raise FileError(f"{folder}: no such folder; give one with pairs {_WANTED}")
     files = {p.stem: p for p in sorted(room.iterdir()) if p.suffix.lower() in FORMATS}
     pairs = []
     for stem, path in files.items():
-        if not stem.endswith(NOISY):
+        name, clean = _clean_of(stem)
+        if not clean:
             continue
-        name = stem.removesuffix(NOISY)
-        if name + CLEAN not in files:
-            raise FileError(f"{path}: its clean picture {name}{CLEAN} is not in this folder")
+        if clean not in files:
+            raise FileError(f"{path}: its clean picture {clean} is not in this folder")
         known = _NAME.fullmatch(name)
         level = f"{known['camera']} ISO {known['iso']}" if known else "all"
-        pairs.append(Pair(path, files[name + CLEAN], level, known["scene"].rstrip("_") if known else name))
+        pairs.append(Pair(path, files[clean], level, known["scene"].rstrip("_") if known else name))
     if not pairs:
-        raise FileError(f"{folder}: no picture NAME{NOISY}.EXT; a pair is NAME{NOISY}.png and NAME{CLEAN}.png")
+        raise FileError(f"{folder}: no noisy picture of a pair; a pair is {_WANTED}")
     return pairs
+
+
+def _clean_of(stem: str) -> tuple[str, str]:
+    """The name of a pair, and of its clean file, by that of its noisy one; empty for any other file."""
+    for noisy, clean in MARKS:
+        if stem.endswith(noisy):
+            name = stem.removesuffix(noisy)
+            return name, name + clean
+    return "", ""
 
 
 def real(pairs: Sequence[Pair], *, crop: Size, levels: int, least: int = 4) -> dict[str, list[Scene]]:
@@ -110,7 +122,7 @@ def _scene(pair: Pair, crop: Size) -> Scene:
         raise ShapeError(f"{pair.noisy}: {have} pixels, less than crop {crop[0]}x{crop[1]}")
     y, x = (r // 2 for r in room)
     noisy, clean = (p[..., y : y + crop[0], x : x + crop[1]].contiguous() for p in (noisy, clean))
-    number = pair.noisy.stem.removesuffix(NOISY).rpartition("_")[2]
+    number = _clean_of(pair.noisy.stem)[0].rpartition("_")[2]
     return Scene(f"{pair.scene}@{number}", Frame(noisy, Domain.DISPLAY_RGB, CameraMeta.make("RGGB", crop)), clean)
 
 

@@ -122,6 +122,9 @@ class Entrant:
     plans: tuple[PhasePlan, ...]
     w_init: str | None = None
     """DeepISP's first color transform"""
+    after: str = ""
+    """an entrant of the same seed that was trained before, with whose weights `kept` begins"""
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,9 @@ class Trainer:
 
     def train(self, entrant: Entrant, seed: int) -> Run:
         """One training, gone on with where it was stopped."""
-        title = f"{entrant.name}, seed {seed}"
-        folder = self.out / re.sub(r"[^a-z0-9]+", "-", title.lower())
-        recipe = to_recipe(_recipe(entrant, self.bench, self.data, seed))
-        hooks = None if self.watch is None else self.watch(title)
+        recipe = to_recipe({**_recipe(entrant, self.bench, self.data, seed), **self._begun(entrant, seed)})
+        folder = self._folder(entrant.name, seed)
+        hooks = None if self.watch is None else self.watch(f"{entrant.name}, seed {seed}")
         trained = run_job(recipe, folder, device="cpu", sets=self.sets, hooks=hooks)
         isp, _ = load_learned(trained.weights)
         return _run(isp.eval(), TrainFolder(folder).events())
@@ -165,6 +167,16 @@ class Trainer:
     def train_all(self, entrant: Entrant) -> list[Run]:
         """One training a seed."""
         return [self.train(entrant, self.bench.seed + k) for k in range(self.bench.seeds)]
+
+    def _folder(self, name: str, seed: int) -> Path:
+        return self.out / re.sub(r"[^a-z0-9]+", "-", f"{name}, seed {seed}".lower())
+
+    def _begun(self, entrant: Entrant, seed: int) -> dict[str, Any]:
+        """Which weights a training begins with, as a recipe says it."""
+        if not entrant.after:
+            return {}
+        weights = TrainFolder(self._folder(entrant.after, seed)).weights
+        return {"start": str(weights.absolute()), "start_parts": list(entrant.kept)}
 
 
 def _run(isp: LearnedISP, events: Sequence[Mapping[str, Any]]) -> Run:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ispkit.cli.bench import bench
+from ispkit.cli.bench_dir import dir_ablation
 from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, lowlight_people, mimic
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
@@ -25,6 +26,7 @@ from ispkit.cli.lowlight import lowlight
 from ispkit.cli.profile import profile
 from ispkit.cli.regress import regress
 from ispkit.cli.render import render
+from ispkit.cli.restore import restore
 from ispkit.cli.rig import rig
 from ispkit.cli.serve import serve
 from ispkit.cli.simulate import simulate
@@ -51,12 +53,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (
-    render, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study,
+    render, restore, stages, info, doctor, compare, demo, chart, simulate, kpi, regress, calibrate, tune, study,
     train, evaluate, export, profile, lowlight, serve,
 ):  # fmt: skip
     app.command()(command)
 for experiment in (histogram, learned_ll, learned_full, mimic, lowlight_people):
     bench.command()(experiment)
+bench.command("dir")(dir_ablation)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")
 

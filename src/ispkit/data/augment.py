@@ -45,7 +45,8 @@ def turned_sample(sample: Sample, turn: Turn) -> Sample:
     if not any(turn):
         return sample
     restored = None if sample.restored is None else turned(sample.restored, turn)
-    return Sample(sample.names, turned_frame(sample.frame, turn), turned(sample.target, turn), restored)
+    frame, target = turned_frame(sample.frame, turn), turned(sample.target, turn)
+    return Sample(sample.names, frame, target, restored, views=sample.views)
 
 
 def start_of(cfa: CfaPattern, wanted: str, turn: Turn | None = None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ispkit.data.augment import item_seed
 from ispkit.data.boxes import Boxes
 from ispkit.data.labelled_set import Label, LabelledPictures
 from ispkit.data.samples import Labels, Sample
-from ispkit.data.synthetic_raw import Conditions, RawMaker, Span, SyntheticSettings
+from ispkit.data.synthetic_raw import Maker, RawMaker, Span, SyntheticSettings, checked_views, draw_views
 
 Place = Literal["center", "random"]
 Resize = Literal["nearest", "bilinear"]
@@ -69,8 +69,8 @@ class Window(NamedTuple):
 class LabelledPairs(Dataset[Sample]):
     """Labelled pictures as RAW of `settings.patch`, with the picture as target and its label, which follows the window.
 
-    Item i of epoch n depends on (seed, n, i) only. `settings.turn` and `settings.windows` do not count here. Raises
-    `ShapeError` where there are no pictures, `ParamError`.
+    Item i of epoch n depends on (seed, n, i) only. `settings.turn` and `settings.windows` do not count here. `maker`
+    and `views` are those of `SyntheticPairs`. Raises `ShapeError` where there are no pictures, `ParamError`.
     """
 
     def __init__(
@@ -79,12 +79,15 @@ class LabelledPairs(Dataset[Sample]):
         settings: SyntheticSettings,
         framing: Framing | None = None,
         *,
+        maker: Maker[Any] | None = None,
+        views: int = 1,
         seed: int = 0,
     ) -> None:
         if not len(pictures):
             raise ShapeError("no labelled pictures to make samples of; give at least one")
         self.pictures, self.settings, self.framing = pictures, settings, framing or Framing()
-        self.maker = RawMaker(settings)
+        self.maker: Maker[Any] = maker or RawMaker(settings)
+        self.views = checked_views(views)
         self.seed, self.epoch = seed, 0
 
     @property
@@ -117,16 +120,20 @@ class LabelledPairs(Dataset[Sample]):
     def batch(self, indices: Sequence[int]) -> Sample:
         """Several items at once, faster than one by one; equal to them but for the rounding of sums."""
         drawn = self._all_drawn(indices)
-        picture = torch.cat([d.picture for d in drawn])
-        frame, truth = self.maker.make(picture, [d.conditions for d in drawn])
-        return Sample(tuple(d.name for d in drawn), frame, picture, truth.linear, _batched([d.label for d in drawn]))
+        conditions = [view for d in drawn for view in d.conditions]
+        frame, truth = self.maker.make(torch.cat([d.picture for d in drawn]), conditions)
+        shown = [d for d in drawn for _ in range(self.views)]
+        target = torch.cat([d.picture for d in shown]).to(frame.data.device)
+        names, labels = tuple(d.name for d in shown), _batched([d.label for d in shown])
+        return Sample(names, frame, target, truth.linear, labels, self.views)
 
     def clean(self, indices: Sequence[int]) -> Sample:
-        """The same items in the light: the frame is the finished picture, DISPLAY_RGB."""
-        drawn = self._all_drawn(indices)
+        """The same items in the light: the frame is the finished picture, DISPLAY_RGB; views are all the same."""
+        drawn = [d for d in self._all_drawn(indices) for _ in range(self.views)]
         frames = [Frame(d.picture, Domain.DISPLAY_RGB, CameraMeta.make("RGGB", self.settings.patch)) for d in drawn]
         names, labels = tuple(d.name for d in drawn), _batched([d.label for d in drawn])
-        return Sample(names, Frame.cat(frames), torch.cat([d.picture for d in drawn]), labels=labels)
+        target = torch.cat([d.picture for d in drawn])
+        return Sample(names, Frame.cat(frames), target, labels=labels, views=self.views)
 
     def _all_drawn(self, indices: Sequence[int]) -> list[_Drawn]:
         if not indices:
@@ -134,22 +141,25 @@ class LabelledPairs(Dataset[Sample]):
         return [self._drawn(int(i)) for i in indices]
 
     def _drawn(self, index: int) -> _Drawn:
-        chance = torch.Generator().manual_seed(item_seed(self.seed, self.epoch, index))
+        seed = item_seed(self.seed, self.epoch, index)
+        chance = torch.Generator().manual_seed(seed)
         item = self.pictures[index]
         picture = item.picture()
         window = draw_window(picture.shape[-2:], self.framing, chance)
         size = self.settings.patch
         label = framed_label(item.label, window, size)
-        return _Drawn(item.name, framed(picture, window, size, self.framing.resize), label, self.maker.draw(chance))
+        conditions = draw_views(self.maker, chance, seed, self.views)
+        return _Drawn(item.name, framed(picture, window, size, self.framing.resize), label, conditions)
 
 
 class _Drawn(NamedTuple):
-    """One sample before its RAW is made."""
+    """One item before its frames are made."""
 
     name: str
     picture: Tensor
     label: Label
-    conditions: Conditions
+    conditions: list[Any]
+    """one a view"""
 
 
 def draw_window(size: Sequence[int], framing: Framing, chance: torch.Generator) -> Window:

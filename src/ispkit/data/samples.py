@@ -1,4 +1,4 @@
-"""A `Sample` is what a network learns from: RAW frames and the pictures that it should make of them."""
+"""A `Sample` is what a network learns from: frames and the pictures that it should make of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ class Sample:
     """A batch of B frames with their targets, pixel for pixel."""
 
     names: tuple[str, ...]
-    """one a picture"""
+    """one a frame; views of one picture have the same"""
     frame: Frame
-    """(B, 1, H, W) RAW or MOSAIC, one CFA"""
+    """(B, 1, H, W) RAW or MOSAIC, one CFA; (B, 3, H, W) DISPLAY_RGB where an ISP has rendered it"""
     target: Tensor
     """(B, 3, H, W) the finished picture: encoded sRGB in [0, 1]"""
     restored: Tensor | None = None
     """(B, 3, H, W) the restored picture: linear sRGB, demosaiced, without noise, white-balanced, white level 1"""
     labels: Labels | None = None
     """what is in the pictures, for a network that looks at them"""
+    views: int = 1
+    """so many consecutive frames show one picture, each spoiled in its own way; target and labels are repeated"""
 
     def __post_init__(self) -> None:
         for what, picture in (("target", self.target), ("restored", self.restored)):
@@ -41,6 +43,8 @@ class Sample:
             raise ShapeError(f"{len(self.names)} names do not fit {self.frame.batch} frames")
         if self.labels is not None and len(self.labels) != self.frame.batch:
             raise ShapeError(f"labels of {len(self.labels)} pictures do not fit {self.frame.batch} frames")
+        if self.views < 1 or self.frame.batch % self.views:
+            raise ShapeError(f"{self.frame.batch} frames cannot be views={self.views} of each picture")
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same frames with `change` applied to each target picture."""
@@ -52,7 +56,8 @@ class Sample:
         frame = self.frame.crop(y, x, height, width)
         window = (..., slice(y, y + height), slice(x, x + width))
         restored = None if self.restored is None else self.restored[window]
-        return Sample(self.names, frame, self.target[window], restored, _cropped(self.labels, y, x, (height, width)))
+        labels = _cropped(self.labels, y, x, (height, width))
+        return replace(self, frame=frame, target=self.target[window], restored=restored, labels=labels)
 
     def to(self, device: torch.device | str) -> Sample:
         """Everything on a device."""
@@ -61,16 +66,23 @@ class Sample:
 
     @staticmethod
     def cat(samples: Sequence[Sample]) -> Sample:
-        """One batch; all of one size and CFA, all or none with `restored`, and with `labels`. Raises `ShapeError`."""
+        """One batch; all of one size, CFA and `views`, all or none with `restored`, and with `labels`.
+
+        Raises `ShapeError`.
+        """
         restored = [s.restored for s in samples if s.restored is not None]
         if len(restored) not in (0, len(samples)):
             raise ShapeError("samples with and without a restored picture cannot share a batch")
+        views = sorted({s.views for s in samples})
+        if len(views) > 1:
+            raise ShapeError(f"samples of {' and '.join(map(str, views))} views cannot share a batch")
         return Sample(
             tuple(n for s in samples for n in s.names),
             Frame.cat([s.frame for s in samples]),
             torch.cat([s.target for s in samples]),
             torch.cat(restored) if restored else None,
             _joined([s.labels for s in samples if s.labels is not None], len(samples)),
+            *views,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ispkit.core.errors import ShapeError
 from ispkit.data.augment import Turn, draw_turn, item_seed, turned
 from ispkit.data.samples import Sample
-from ispkit.data.synthetic_raw import Conditions, RawMaker, SyntheticSettings
+from ispkit.data.synthetic_raw import Maker, RawMaker, SyntheticSettings, checked_views, draw_views
 
 
 class SyntheticPairs(Dataset[Sample]):
@@ -23,6 +23,9 @@ class SyntheticPairs(Dataset[Sample]):
     RAW is always of `pictures`. Item i of epoch n depends on (seed, n, i) only. `frame.meta.baseline_exposure` tells
     how many EV the RAW is too dark, and the noise profile what the noise is; `restored` is linear sRGB before noise,
     at the brightness of the picture. Raises `ParamError`, `ShapeError`.
+
+    `maker` makes other frames than RAW (`data.degrade.Degrader`); of the settings, patch, turn and windows then count.
+    With `views` a picture's window is shown so many times under conditions of their own, one after the other.
 
     ```python
     pairs = SyntheticPairs(read_pictures("photos"), SyntheticSettings(sensor="nexus-6p-rear", exposure=(0.25, 0.25)))
@@ -36,12 +39,15 @@ class SyntheticPairs(Dataset[Sample]):
         settings: SyntheticSettings | None = None,
         *,
         targets: Mapping[str, Tensor] | None = None,
+        maker: Maker[Any] | None = None,
+        views: int = 1,
         seed: int = 0,
     ) -> None:
         self.settings = settings or SyntheticSettings()
         self.pictures, self.targets = dict(pictures), None if targets is None else dict(targets)
         self.seed, self.epoch = seed, 0
-        self.maker = RawMaker(self.settings)
+        self.maker: Maker[Any] = maker or RawMaker(self.settings)
+        self.views = checked_views(views)
         self._names = list(self.pictures)
         _check_pictures(self.pictures, self.targets, self.settings.patch)
 
@@ -62,12 +68,16 @@ class SyntheticPairs(Dataset[Sample]):
         if not indices:
             raise ShapeError("a batch needs at least one index")
         drawn = [self._drawn(int(i)) for i in indices]
-        frame, truth = self.maker.make(torch.cat([d.picture for d in drawn]), [d.conditions for d in drawn])
-        return Sample(tuple(d.name for d in drawn), frame, torch.cat([d.target for d in drawn]), truth.linear)
+        conditions = [view for d in drawn for view in d.conditions]
+        frame, truth = self.maker.make(torch.cat([d.picture for d in drawn]), conditions)
+        target = torch.cat([d.target for d in drawn for _ in range(self.views)]).to(frame.data.device)
+        names = tuple(d.name for d in drawn for _ in range(self.views))
+        return Sample(names, frame, target, truth.linear, views=self.views)
 
     def _drawn(self, index: int) -> _Drawn:
         s = self.settings
-        chance = torch.Generator().manual_seed(item_seed(self.seed, self.epoch, index))
+        seed = item_seed(self.seed, self.epoch, index)
+        chance = torch.Generator().manual_seed(seed)
         name = self._names[index % len(self._names)]
         source = self.pictures[name]
         room = [have - want for have, want in zip(source.shape[-2:], s.patch, strict=True)]
@@ -76,16 +86,18 @@ class SyntheticPairs(Dataset[Sample]):
         window = (..., slice(y, y + s.patch[0]), slice(x, x + s.patch[1]))
         picture = turned(floating(source[window]), turn)
         target = picture if self.targets is None else turned(floating(self.targets[name][window]), turn)
-        return _Drawn(f"{name.replace('@', '-')}@y={y},x={x}", picture, target, self.maker.draw(chance))
+        conditions = draw_views(self.maker, chance, seed, self.views)
+        return _Drawn(f"{name.replace('@', '-')}@y={y},x={x}", picture, target, conditions)
 
 
 class _Drawn(NamedTuple):
-    """One sample before its RAW is made."""
+    """One item before its frames are made."""
 
     name: str
     picture: Tensor
     target: Tensor
-    conditions: Conditions
+    conditions: list[Any]
+    """one a view"""
 
 
 def floating(picture: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -18,17 +18,28 @@ from ispkit.core.cfa import check_cfa
 from ispkit.core.errors import ParamError, ShapeError, nearest
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.profile import PsfGrid
-from ispkit.ops.encode import srgb_encode
+from ispkit.data.augment import item_seed
+from ispkit.ops.encode import srgb_decode, srgb_encode
 from ispkit.sensor.catalog import load_sensor
 from ispkit.sensor.model import LINEAR_SRGB, NO_FALLOFF, Sensor
-from ispkit.sensor.noise import check_draw
+from ispkit.sensor.noise import check_draw, poisson_gaussian
 from ispkit.sensor.simulate import Shot, add_noise, expected_signal, quantize, readout
-from ispkit.sensor.unprocess import Camera, Truth, camera_of, draw_camera, draw_noise, unprocess
+from ispkit.sensor.unprocess import (
+    Camera,
+    Truth,
+    camera_of,
+    check_picture,
+    draw_camera,
+    draw_noise,
+    inverse_smoothstep,
+    sensed,
+)
 
 Colors = Literal["random", "sensor", "srgb"]
 Light = Literal["linear", "encoded"]
 Span = tuple[float, float]
 T = TypeVar("T")
+Drawn = TypeVar("Drawn")
 _D65_CCT_K = 6504.0
 _EXPOSURE_TIME_S = 0.01
 
@@ -51,6 +62,9 @@ class SyntheticSettings:
     """share of the light, log-uniform: 0.25 is a RAW of a quarter of the brightness with the targets as they were"""
     sigma: Span | None = None
     """plain Gaussian noise on the linear mosaic in place of any other, in 1/255 of white, uniform; not clipped"""
+    shot: Span | None = None
+    """plain photon noise on the linear mosaic x in place of any other, of variance shot * x, uniform; `sigma` adds to
+    it, and `draw` says how it is drawn"""
     smoothstep: bool = False
     """undo the tone curve 3 x^2 - 2 x^3, too"""
     turn: bool = True
@@ -66,7 +80,7 @@ class SyntheticSettings:
     do in their simulation, which makes dark parts brighter"""
 
     def __post_init__(self) -> None:
-        for name in ("patch", "cct_k", "gain", "exposure", "sigma"):
+        for name in ("patch", *_SPANS):
             if (pair := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _pair(name, pair))
         if min(self.patch) < 2 or any(side % 2 for side in self.patch):
@@ -75,7 +89,7 @@ class SyntheticSettings:
             raise ParamError(f"colors={self.colors!r} is not known; {nearest(str(self.colors), get_args(Colors))}")
         if self.colors == "sensor" and self.sensor is None:
             raise ParamError("colors='sensor' needs a sensor; give its name, or take colors='random'")
-        for name in ("cct_k", "gain", "exposure", "sigma"):
+        for name in _SPANS:
             if (span := getattr(self, name)) is not None:
                 _check_span(name, span)
         if self.windows < 1:
@@ -86,8 +100,40 @@ class SyntheticSettings:
         check_draw(self.draw)
 
 
+_SPANS = ("cct_k", "gain", "exposure", "sigma", "shot")
+
+
+class Maker(Protocol[Drawn]):
+    """Makes the frames of finished pictures, each under conditions of its own."""
+
+    def draw(self, chance: torch.Generator) -> Drawn:
+        """Conditions of one frame; what is left to chance goes on with the same generator."""
+
+    def make(self, picture: Tensor, drawn: Sequence[Drawn]) -> tuple[Frame, Truth]:
+        """(B, 3, H, W) encoded sRGB in [0, 1] -> one frame for each of B or B x views conditions, and what is behind.
+
+        Views of one picture follow each other. Raises `ShapeError`.
+        """
+
+
+def draw_views(maker: Maker[Drawn], chance: torch.Generator, seed: int, views: int) -> list[Drawn]:
+    """Conditions of each view of one picture: the first goes on with `chance`, the others have seeds from `seed`.
+
+    So the first is what it is where there is only one.
+    """
+    others = [torch.Generator().manual_seed(item_seed(seed, 0, view)) for view in range(1, views)]
+    return [maker.draw(own) for own in (chance, *others)]
+
+
+def checked_views(views: int) -> int:
+    """The number itself. Raises `ParamError` below 1."""
+    if views < 1:
+        raise ParamError(f"views={views} must be at least 1")
+    return views
+
+
 class Conditions(NamedTuple):
-    """What chance decided for one picture."""
+    """What chance decided for one frame."""
 
     gain: float
     exposure: float
@@ -97,6 +143,8 @@ class Conditions(NamedTuple):
     camera: Camera | None
     chance: torch.Generator
     """goes on to the noise"""
+    shot: float = 0.0
+    """variance of photon noise at white"""
 
 
 class RawMaker:
@@ -111,23 +159,37 @@ class RawMaker:
         self.cfa = check_cfa(settings.cfa if self.sensor is None else self.sensor.cfa)
 
     def draw(self, chance: torch.Generator) -> Conditions:
-        """Conditions of one picture; its noise goes on with the same generator."""
+        """Conditions of one frame; its noise goes on with the same generator."""
         s = self.settings
         u = torch.rand(4, generator=chance, dtype=torch.float64).tolist()
+        camera = draw_camera(1, chance) if s.colors == "random" else None
         return Conditions(
             gain=s.gain[0] * (s.gain[1] / s.gain[0]) ** u[0],
             exposure=s.exposure[0] * (s.exposure[1] / s.exposure[0]) ** u[1],
             sigma=0.0 if s.sigma is None else (s.sigma[0] + (s.sigma[1] - s.sigma[0]) * u[2]) / 255,
             cct_k=1 / (1 / s.cct_k[0] + (1 / s.cct_k[1] - 1 / s.cct_k[0]) * u[3]),
-            camera=draw_camera(1, chance) if s.colors == "random" else None,
+            camera=camera,
             chance=chance,
+            # last and only where asked for, so that the noise of all others stays what it was
+            shot=0.0 if s.shot is None else _between(s.shot, torch.rand((), generator=chance, dtype=torch.float64)),
         )
 
     def make(self, picture: Tensor, drawn: Sequence[Conditions]) -> tuple[Frame, Truth]:
-        """(B, 3, H, W) encoded sRGB in [0, 1] -> RAW, or MOSAIC without a sensor, and what is behind it."""
-        lit = srgb_encode(picture) if self.settings.light == "encoded" else picture
-        frame, truth = unprocess(lit, self._camera(drawn), cfa=self.cfa, smoothstep=self.settings.smoothstep)
+        """(B, 3, H, W) encoded sRGB in [0, 1] -> RAW, or MOSAIC without a sensor, and what is behind it.
+
+        `drawn` has B or B x views conditions, views of a picture following each other: its light is decoded once.
+        Plain noise can be made on a GPU: it is drawn on the CPU and moved to where the picture is.
+        """
+        camera = self._camera(drawn)
+        linear = self._light(picture).repeat_interleave(max(1, len(drawn) // len(picture)), 0)
+        check_picture(linear, camera)
+        frame, truth = sensed(linear, camera, self.cfa, protect=True)
         return self._noisy(frame, truth, drawn), truth
+
+    def _light(self, picture: Tensor) -> Tensor:
+        """As `unprocess` decodes it."""
+        lit = srgb_encode(picture) if self.settings.light == "encoded" else picture
+        return srgb_decode(inverse_smoothstep(lit) if self.settings.smoothstep else lit)
 
     def _camera(self, drawn: Sequence[Conditions]) -> Camera:
         random = [d.camera for d in drawn if d.camera is not None]
@@ -144,8 +206,10 @@ class RawMaker:
 
     def _noisy(self, frame: Frame, truth: Truth, drawn: Sequence[Conditions]) -> Frame:
         share = torch.tensor([d.exposure for d in drawn], dtype=torch.float64)
-        ev = frame.meta.baseline_exposure - share.log2().float()
+        ev = frame.meta.baseline_exposure - share.log2().to(frame.meta.baseline_exposure)
         frame = frame.with_data(frame.data * share.to(frame.data)[:, None, None, None], baseline_exposure=ev)
+        if self.settings.shot is not None:
+            return _with_photons(frame, drawn, self.settings.draw)
         if self.settings.sigma is not None:
             return _with_gaussian(frame, drawn)
         if self.sensor is None:
@@ -180,8 +244,22 @@ class RawMaker:
 
 def _with_gaussian(frame: Frame, drawn: Sequence[Conditions]) -> Frame:
     noise = [torch.randn(frame.data.shape[1:], generator=d.chance) * d.sigma for d in drawn]
-    profile = torch.tensor([[0.0, d.sigma**2] for d in drawn])[:, None].expand(-1, 3, -1)
-    return frame.with_data(frame.data + torch.stack(noise), noise_profile=profile)
+    return frame.with_data(frame.data + torch.stack(noise).to(frame.data), **_plain_law(frame, drawn))
+
+
+def _with_photons(frame: Frame, drawn: Sequence[Conditions], draw: Literal["poisson", "normal"]) -> Frame:
+    """Drawn on the CPU: a generator of its own draws other noise on a GPU."""
+    signal = frame.data.cpu()
+    noisy = [
+        poisson_gaussian(signal[k : k + 1], torch.tensor(d.shot), torch.tensor(d.sigma**2), d.chance, draw)
+        for k, d in enumerate(drawn)
+    ]
+    return frame.with_data(torch.cat(noisy).to(frame.data), **_plain_law(frame, drawn))
+
+
+def _plain_law(frame: Frame, drawn: Sequence[Conditions]) -> dict[str, Any]:
+    law = torch.tensor([[d.shot, d.sigma**2] for d in drawn])[:, None].expand(-1, 3, -1)
+    return {"noise_profile": law.to(frame.data.device)}
 
 
 def _with_brooks(frame: Frame, drawn: Sequence[Conditions]) -> Frame:
@@ -214,9 +292,13 @@ def _pair(name: str, pair: Sequence[float] | float) -> tuple[float, float]:
     return values
 
 
+def _between(span: Span, u: Tensor) -> float:
+    return span[0] + (span[1] - span[0]) * float(u)
+
+
 def _check_span(name: str, span: Span) -> None:
     low, high = span
-    least = 0.0 if name == "sigma" else 1e-6
+    least = 0.0 if name in ("sigma", "shot") else 1e-6
     if not (math.isfinite(high) and least <= low <= high):
         raise ParamError(
             f"{name}={list(span)} must be low <= high, {'not negative' if name == 'sigma' else 'positive'}"

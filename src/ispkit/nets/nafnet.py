@@ -1,4 +1,4 @@
-"""A modern small baseline: NAFNet, blocks of gates instead of activations, on the planes of a mosaic.
+"""A modern small baseline: NAFNet, blocks of gates instead of activations, on the planes of a mosaic or on a picture.
 
 Chen, Chu, Zhang, Sun, "Simple Baselines for Image Restoration", ECCV 2022, section 4 and fig. 3c. Preset "paper" has
 the widths and blocks of the authors' net for SIDD (width 32). Its channel attention takes means over the whole picture
@@ -51,19 +51,19 @@ PRESETS = {"paper": NafShape(), "small": NafShape(width=24, down=(1, 1), middle=
 class NafNet(PictureNet):
     """Planes R, G, G, B (B, 4 or 5, H, W), black 0 and white 1 -> a picture (B, 3, 2H, 2W), not clipped.
 
-    The fifth input is a noise map. What it makes is added to the colors of each 2x2 cell (R, mean G, B).
+    The fifth input is a noise map. What it makes is added to the colors of each 2x2 cell (R, mean G, B). With 3 inputs
+    it reads a picture and makes one of the same size (`scale` 1), as the authors' net does.
     """
-
-    scale = 2
 
     def __init__(self, inputs: int = 4, shape: NafShape | None = None) -> None:
         super().__init__()
-        if inputs not in (4, 5):
-            raise ParamError(f"NafNet: inputs={inputs} must be 4 (planes) or 5 (planes and a noise map)")
+        if inputs not in (3, 4, 5):
+            raise ParamError(f"NafNet: inputs={inputs} must be 3 (a picture), 4 (planes) or 5 (planes, noise map)")
         self.inputs, self.shape = inputs, shape or PRESETS["paper"]
+        self.scale = 1 if inputs == 3 else 2
         shape, levels = self.shape, len(self.shape.down)
         widths = [shape.width * 2**i for i in range(levels + 1)]
-        self.first, self.last = Conv(inputs, widths[0]), Conv(widths[0], 12)
+        self.first, self.last = Conv(inputs, widths[0]), Conv(widths[0], 3 * self.scale**2)
         self.down = nn.ModuleList(_row(w, n, shape.radius) for w, n in zip(widths, shape.down, strict=False))
         self.shrink = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, 2) for w in widths[:-1])
         self.middle = _row(widths[-1], shape.middle, shape.radius)
@@ -77,14 +77,15 @@ class NafNet(PictureNet):
     def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
         """Make the picture; nothing is pooled. Raises `ShapeError`."""
         expect(self, x)
-        base, x, skips = _cell_colors(x), self.first(x), []
+        base, x, skips = x if self.scale == 1 else _cell_colors(x), self.first(x), []
         for row, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(row(x))
             x = shrink(skips[-1])
         x = self.middle(x)
         for grow, row, skip in zip(reversed(self.grow), reversed(self.up), reversed(skips), strict=True):
             x = row(F.pixel_shuffle(grow(x), 2) + skip)
-        return unpacked(self.last(x)) + base
+        made = self.last(x)
+        return (made if self.scale == 1 else unpacked(made)) + base
 
 
 class NafBlock(nn.Module):

@@ -28,6 +28,8 @@ class PictureNet(nn.Module):
     pool_stride: int = 0
     """input pixels a feature of `pool`; 0: the net has no statistics of the whole picture"""
     outputs: ClassVar[int] = 3
+    stages: ClassVar[tuple[str, ...]] = ()
+    """names of submodules that can be trained alone"""
 
     def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
         """Make the picture; `pooled` is (B, C), the mean of `pool` over the whole picture. Raises `ShapeError`."""

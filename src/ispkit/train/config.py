@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.train.fields import build
 from ispkit.train.losses import LOSSES, Loss
+from ispkit.train.net_losses import NET_LOSSES, check_net_loss
 
 TASK, SAME = "task", "same-to-head"
 """summands that a head brings: its own loss of the samples' labels; how different the picture and its target look to it
 (mean squared difference of `Head.features`)"""
-_TERMS = (*LOSSES, TASK, SAME)
+_TERMS = (*LOSSES, *NET_LOSSES, TASK, SAME)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Term:
     """
 
     name: str
-    """key of `LOSSES`, or `TASK`, or `SAME`"""
+    """key of `LOSSES`, of `NET_LOSSES`, or `TASK`, or `SAME`"""
     weight: float = 1.0
     part: str | None = None
     """whose picture; None: the last part that the phase trains"""
@@ -48,6 +49,8 @@ class Term:
         term = Term(term.name, term.weight, term.part, term.reads, found)
         if term.of_head and found:
             raise RecipeError(f"{where}: {term.name} has no option {next(iter(found))!r}; what a head needs it is told")
+        if term.of_net:
+            check_net_loss(where, term.name, found)
         term.loss(where)
         return term
 
@@ -56,9 +59,14 @@ class Term:
         """Whether a head computes it."""
         return self.name in (TASK, SAME)
 
+    @property
+    def of_net(self) -> bool:
+        """Whether it is about what a net has inside, not about its picture."""
+        return self.name in NET_LOSSES
+
     def loss(self, where: str = "loss") -> Loss | None:
-        """The loss of two pictures; None for what a head computes. Raises `RecipeError` for an unknown option."""
-        if self.of_head:
+        """The loss of two pictures; None for what a head or a net computes. Raises `RecipeError`."""
+        if self.of_head or self.of_net:
             return None
         made: Loss = build(LOSSES[self.name], where, self.options)  # type: ignore[arg-type]
         return made
@@ -130,7 +138,7 @@ class Phase:
 
     name: str
     parts: tuple[str, ...]
-    """that learn; all others are frozen"""
+    """that learn, all others are frozen; a stage of a part's network alone is PART.STAGE, such as isp.align"""
     loss: tuple[Term, ...]
     steps: int | None = None
     epochs: float | None = None
@@ -233,6 +241,8 @@ class Recipe:
     """of the networks; auto: bf16 on a GPU that has it, else fp32. Losses and adapters are always fp32"""
     start: str | None = None
     """weights to begin with, a file that a training of the same ISP wrote"""
+    start_parts: tuple[str, ...] = ()
+    """parts, or stages of parts, that begin with the weights of `start`, the others anew; empty: all"""
     w_init: Literal["mean", "median"] | None = None
     """DeepISP: begin with this average of the affine maps fitted to training pictures (paper: mean, code: median)"""
     w_init_pictures: int = 100
@@ -248,6 +258,8 @@ class Recipe:
             raise RecipeError(f"phases need names of their own, at least one; got {', '.join(names) or 'none'}")
         if self.isp is None and self.head is None:
             raise RecipeError("a training needs an isp, a head, or both")
+        if self.start_parts and self.start is None:
+            raise RecipeError("start_parts says what begins with the weights of start; name these, too")
         if min(self.save_every, self.log_every, self.w_init_pictures) < 1 or min(self.seed, self.workers) < 0:
             raise RecipeError("save_every, log_every, w_init_pictures must be at least 1, seed and workers at least 0")
 

@@ -17,8 +17,8 @@ from ispkit.train.checkpoint import checkpoints
 from ispkit.train.config import Recipe
 from ispkit.train.fields import plain
 from ispkit.train.journal import Hooks, measured
+from ispkit.train.learnable import Model
 from ispkit.train.loop import Sets, Sitting, Training
-from ispkit.train.objective import Model
 from ispkit.train.prepare import build_model, check_classes, fit_transform, head_options, wants_classes
 from ispkit.train.ranks import Ranks, joined
 from ispkit.train.recipe import identity, to_data

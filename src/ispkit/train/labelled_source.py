@@ -1,4 +1,4 @@
-"""Labelled pictures as a source of training: read, split, made dark, and rendered by an ISP where one is named."""
+"""Labelled pictures as a source of training: read, split, made dark or rendered by an ISP, or spoiled by a bad one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 from ispkit.core.errors import RecipeError
 from ispkit.data.classes import read_classes
+from ispkit.data.degrade import Degrader
 from ispkit.data.labelled import read_yolo
 from ispkit.data.labelled_pairs import Framing, LabelledPairs
 from ispkit.data.labelled_set import LabelledPictures
 from ispkit.data.regions import read_regions
 from ispkit.data.rendered import Rendered
-from ispkit.data.synthetic_raw import SyntheticSettings
+from ispkit.data.synthetic_raw import SyntheticSettings, checked_views
 from ispkit.isp.catalog import open_isp
 from ispkit.sensor.catalog import light_level
+from ispkit.train.degradations import Given, read_degradation
 from ispkit.train.source import Opening, Split, given, read_flat
 
 _SPLIT_SEED = 0
@@ -40,11 +42,27 @@ class Labelled:
     """an ISP that `isp.catalog.open_isp` knows, which renders the frames before anything learns from them"""
     keep: int = 0
     """epochs whose rendered pictures are kept and come again, for slow ISPs; 0: each epoch is rendered anew"""
+    degradation: Given | None = None
+    """a badly set ISP in place of `level` and `through`, as source `degraded` has it; of the settings, patch counts"""
+    views: int = 1
+    """so many frames of each window, each with noise (and degradation) of its own; judged is one"""
+    device: str = "cpu"
+    """where a degradation's ISP and JPEG run; a GPU needs `workers: 0`"""
     framing: Framing = field(
         default_factory=lambda: Framing(area=(0.35, 1.0), aspect=(0.75, 1.33), place="random", mirror=True)
     )
     """of what is learned from; judged is the middle"""
     settings: SyntheticSettings = field(default_factory=SyntheticSettings)
+
+    def __post_init__(self) -> None:
+        checked_views(self.views)
+        if self.degradation is None:
+            return
+        read_degradation(self.degradation)
+        if self.level is not None or self.through is not None:
+            raise RecipeError("degradation says light, noise and ISP; leave out level and through, or degradation")
+        if self.settings != SyntheticSettings(patch=self.settings.patch):
+            raise RecipeError("data.degradation says camera and noise; write them into it, or leave it out")
 
     def open(self, opening: Opening) -> LabelledPairs | Rendered:
         """Random windows to learn from, the middle to judge on."""
@@ -52,7 +70,10 @@ class Labelled:
         if self.names:
             pictures = pictures.renamed(self.names)
         framing = self.framing if opening.learning else Framing(resize=self.framing.resize)
-        data = LabelledPairs(pictures, self._settings(), framing, seed=opening.own_seed)
+        views = self.views if opening.learning else 1
+        data = LabelledPairs(
+            pictures, self._settings(), framing, maker=self._maker(), views=views, seed=opening.own_seed
+        )
         return data if self.through is None else Rendered(data, open_isp(self.through), keep=self.keep)
 
     @staticmethod
@@ -68,6 +89,11 @@ class Labelled:
             return everything
         kept, learned = everything.split(self.held_out, seed=_SPLIT_SEED)
         return learned if self.split == "train" else kept
+
+    def _maker(self) -> Degrader | None:
+        if self.degradation is None:
+            return None
+        return Degrader(read_degradation(self.degradation), device=self.device)
 
     def _settings(self) -> SyntheticSettings:
         if self.level is None:

@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ispkit.data.samples import Sample
 from ispkit.train.config import Phase
-from ispkit.train.objective import Model, Objective
+from ispkit.train.learnable import Model, learnable
+from ispkit.train.objective import Objective
 from ispkit.train.ranks import Ranks
 
 
@@ -85,6 +86,7 @@ class Learner:
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "of_nets": self.objective.of_nets.state_dict(),
             "average": list(self.average),
             "best": dict(self.best),
         }
@@ -93,13 +95,13 @@ class Learner:
         """Go on from `states()`; the model's weights are loaded already."""
         self.optimizer.load_state_dict(states["optimizer"])
         self.scaler.load_state_dict(states["scaler"])
+        self.objective.of_nets.load_state_dict(states["of_nets"])
         self.average = [a.to(self.ranks.device) for a in states["average"]]
         self.best = {n: t.to(self.ranks.device) for n, t in states["best"].items()}
 
     def _learning(self) -> nn.ModuleDict:
         """The parts that learn."""
-        parts = self.model.named_parts
-        return nn.ModuleDict({name: parts[name] for name in self.phase.parts})
+        return nn.ModuleDict({n.replace(".", "/"): learnable(self.model, n) for n in self.phase.parts})
 
     def _swap(self) -> None:
         with torch.no_grad():

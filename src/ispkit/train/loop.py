@@ -15,8 +15,9 @@ from ispkit.core.errors import IspkitError
 from ispkit.train.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from ispkit.train.config import Phase, Recipe
 from ispkit.train.journal import Hooks, Journal, Progress
+from ispkit.train.learnable import Model
 from ispkit.train.learner import Learner
-from ispkit.train.objective import Model, Objective, evaluate
+from ispkit.train.objective import Objective, evaluate
 from ispkit.train.ranks import Ranks
 from ispkit.train.recipe import identity
 from ispkit.train.run_folder import TrainFolder
@@ -86,6 +87,7 @@ class Training:
         self.model.eval()
 
     def _phase(self, phase: Phase, states: Mapping[str, Any]) -> None:
+        torch.manual_seed(_seed(self.recipe.seed, self.at.phase))  # of the networks that only the loss has
         learner = Learner(self.model, phase, ranks=self.ranks, precision=self.recipe.precision)
         if "optimizer" in states:
             learner.load(states)

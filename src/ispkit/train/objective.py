@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ispkit.core.errors import DomainError, RecipeError, ShapeError, nearest
 from ispkit.core.frame import Domain, Frame
 from ispkit.data.samples import Labels, Sample
-from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
 from ispkit.metrics.fidelity import psnr
 from ispkit.nets.picture_net import PictureNet
@@ -21,16 +20,17 @@ from ispkit.perceive.head import Head
 from ispkit.perceive.joint import HEAD, JointModel
 from ispkit.perceive.scores import MEASURES, scores
 from ispkit.train.config import TASK, Phase, Term
+from ispkit.train.learnable import Model, learnable, learnable_names, part_of
+from ispkit.train.net_losses import net_loss
+from ispkit.train.representation import Reference
 
-Model = LearnedISP | JointModel
-"""what a training trains"""
 PSNR = "psnr_db"
 _MOST_DB = 120.0
 """what a picture without any error counts"""
 
 
 class Objective(nn.Module):
-    """The parts of a model that a phase needs, and its loss.
+    """The parts of a model that a phase needs, and its loss, with the networks that only the loss has.
 
     Parts that do not learn are frozen and in evaluation mode. Adapters and losses run in fp32; the nets in `dtype`
     under autocast where it is given. Raises `RecipeError` for parts that the model does not have.
@@ -39,36 +39,50 @@ class Objective(nn.Module):
     def __init__(self, model: Model, phase: Phase, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.model, self.learning, self.dtype = model, phase.parts, dtype
-        parts = list(model.named_parts)
-        for name in (*phase.parts, *(t.part for t in phase.loss if t.part is not None)):
-            if name not in parts:
-                raise RecipeError(f"phase {phase.name!r}: the model has no part {name!r}; {nearest(name, parts)}")
+        parts, known = list(model.named_parts), learnable_names(model)
+        for name, words in (*((p, known) for p in phase.parts), *((t.part, parts) for t in phase.loss)):
+            if name is not None and name not in words:
+                raise RecipeError(f"phase {phase.name!r}: the model has no part {name!r}; {nearest(name, words)}")
         of_isp = [p for p in parts if p != HEAD]
-        last = max((p for p in phase.parts if p != HEAD), key=parts.index, default=of_isp[-1] if of_isp else HEAD)
+        learning = [part_of(p) for p in phase.parts if p != HEAD]
+        last = max(learning, key=parts.index, default=of_isp[-1] if of_isp else HEAD)
         self.terms = [(t, HEAD if t.of_head else t.part or last) for t in phase.loss]
         self.losses = [t.loss() for t in phase.loss]
         for term, part in self.terms:
             self._check(phase, term, part)
+        self.of_nets = nn.ModuleDict(
+            {
+                str(i): net_loss(f"phase {phase.name!r}", term.name, self._isp_parts[part].net, term.options)
+                for i, (term, part) in enumerate(self.terms)
+                if term.of_net
+            }
+        )
         model.requires_grad_(False)
         for name in phase.parts:
-            model.named_parts[name].requires_grad_(True)
+            learnable(model, name).requires_grad_(True)
 
     def train(self, mode: bool = True) -> Objective:
-        """Only what learns is ever in training mode."""
+        """Only what learns is ever in training mode, and the parts that it lies in."""
         super().train(mode)
-        for name, part in self.model.named_parts.items():
-            part.train(mode and name in self.learning)
+        self.model.eval()
+        for part in {part_of(name) for name in self.learning} if mode else ():
+            self.model.named_parts[part].training = True
+        for name in self.learning:
+            learnable(self.model, name).train(mode)
         return self
 
     def trained(self) -> list[nn.Parameter]:
-        """What learns."""
-        return [p for p in self.model.parameters() if p.requires_grad]
+        """What learns, the networks of the loss included."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def forward(self, sample: Sample) -> Tensor:
         """The weighted summands of the loss, (terms,)."""
         made = self._made(sample)
         values = []
-        for (term, part), loss in zip(self.terms, self.losses, strict=True):
+        for i, ((term, part), loss) in enumerate(zip(self.terms, self.losses, strict=True)):
+            if term.of_net:
+                values.append(term.weight * self._of_net(i, part, sample))
+                continue
             frame = made[part, term.reads]
             if loss is None:
                 values.append(term.weight * self._of_head(term, frame, sample))
@@ -87,22 +101,24 @@ class Objective(nn.Module):
         """The mean over a batch, higher is better.
 
         Where the head learns its task, the head's score; else the PSNR of the last summand's picture against its
-        target, both clipped to [0, 1].
+        target, both clipped to [0, 1]; where all summands are about what a net has inside, of the picture that the
+        last of them decodes.
         """
         made = self._made(sample)
         if self.measure != PSNR:
             frame, head = made[HEAD, "frame"], self._head
             return float(scores(head, self._looked(frame), _labels(sample), frame.size).mean())
-        term, part = self.terms[-1]
+        pictures = [(term, part) for term, part in self.terms if not term.of_net]
+        if not pictures:
+            return _closeness(self._decoded(sample), sample.target)
+        term, part = pictures[-1]
         frame = made[part, term.reads]
-        wanted = sample.target if part == HEAD else _target(sample, frame, part)
-        values = psnr(frame.data.float().clamp(0, 1), wanted.clamp(0, 1), data_range=1.0)
-        return float(values.clamp(max=_MOST_DB).mean())
+        return _closeness(frame.data, sample.target if part == HEAD else _target(sample, frame, part))
 
     def _made(self, sample: Sample) -> dict[tuple[str, str], Frame]:
         """The frames that the loss asks for, by part and by what it read; at the head, what it looks at."""
         made: dict[tuple[str, str], Frame] = {}
-        wanted = {part for term, part in self.terms if term.reads == "frame"}
+        wanted = {part for term, part in self.terms if term.reads == "frame" and not term.of_net}
         frame = sample.frame
         for name, part in self._isp_parts.items() if wanted else ():
             frame = made[name, "frame"] = part(frame, self._run)
@@ -113,6 +129,23 @@ class Objective(nn.Module):
         for name in {part for term, part in self.terms if term.reads == "restored"}:
             made[name, "restored"] = self._isp_parts[name](_restored(sample), self._run)
         return made
+
+    def _of_net(self, index: int, part: str, sample: Sample) -> Tensor:
+        """What the representations of a part's net lack."""
+        with torch.autocast(sample.target.device.type, self.dtype, enabled=self.dtype is not None):
+            loss: Tensor = self.of_nets[str(index)](
+                self._isp_parts[part].net, sample.frame.data, sample.target, sample.views
+            )
+        return loss.float()
+
+    def _decoded(self, sample: Sample) -> Tensor:
+        """The picture of the last summand; without one, that of its part."""
+        index, (_, part) = len(self.terms) - 1, self.terms[-1]
+        loss, net = self.of_nets[str(index)], self._isp_parts[part].net
+        if isinstance(loss, Reference):
+            return loss.picture(net, sample.target)
+        made: Frame = self._isp_parts[part](sample.frame, self._run)
+        return made.data
 
     def _of_head(self, term: Term, frame: Frame, sample: Sample) -> Tensor:
         """The head's loss of the labels, or how different the picture and its target look to it."""
@@ -151,13 +184,15 @@ class Objective(nn.Module):
             return
         if part == HEAD:
             raise RecipeError(f"{where}: it compares pictures, a head makes none; write `{TASK}` for the head's loss")
-        writes = self._isp_parts[part].writes
+        reads, writes = self._isp_parts[part].reads, self._isp_parts[part].writes
+        if term.of_net and reads is not Domain.DISPLAY_RGB:
+            raise DomainError(
+                f"{where}: the part reads {reads.value}; only finished pictures have representations here"
+            )
         if writes not in (Domain.LINEAR_RGB, Domain.DISPLAY_RGB):
             raise DomainError(f"{where}: it writes {writes.value}, for which samples have no target")
-        if term.reads == "restored" and self._isp_parts[part].reads is not Domain.LINEAR_RGB:
-            raise DomainError(
-                f"{where}: it reads {self._isp_parts[part].reads.value}, a restored picture is linear_rgb"
-            )
+        if term.reads == "restored" and reads is not Domain.LINEAR_RGB:
+            raise DomainError(f"{where}: it reads {reads.value}, a restored picture is linear_rgb")
 
 
 def evaluate(objective: Objective, samples: Iterable[Sample], *, device: torch.device) -> tuple[float, float]:
@@ -171,6 +206,11 @@ def evaluate(objective: Objective, samples: Iterable[Sample], *, device: torch.d
     empty = objective.measure != PSNR and not all(map(math.isnan, scored))
     values = [value for value in scored if not (empty and math.isnan(value))]
     return sum(values), float(len(values))
+
+
+def _closeness(made: Tensor, wanted: Tensor) -> float:
+    values = psnr(made.float().clamp(0, 1), wanted.clamp(0, 1), data_range=1.0)
+    return float(values.clamp(max=_MOST_DB).mean())
 
 
 def _labels(sample: Sample) -> Labels:

@@ -20,7 +20,7 @@ from ispkit.nets.deepisp import DeepISP, fit_affine
 from ispkit.perceive.heads import open_head
 from ispkit.perceive.joint import JointModel
 from ispkit.train.config import Recipe
-from ispkit.train.objective import Model
+from ispkit.train.learnable import Model, learnable
 from ispkit.train.stream import SampleSet
 
 
@@ -76,15 +76,20 @@ def _isp(recipe: Recipe) -> LearnedISP | None:
     except ParamError as error:
         raise RecipeError(f"isp: {error}") from error
     if recipe.start is not None:
-        begun, card = load_learned(recipe.start)
-        try:
-            isp.load_state_dict(begun.state_dict())
-        except RuntimeError as error:
-            options = dict(recipe.isp.options)
-            raise FileError(
-                f"start: {recipe.start} holds {card.name} {dict(card.options)}, not {recipe.isp.name} {options}"
-            ) from error
+        _begin(isp, recipe)
     return isp
+
+
+def _begin(isp: LearnedISP, recipe: Recipe) -> None:
+    """The weights of `recipe.start`, or those of some of its parts."""
+    begun, card = load_learned(str(recipe.start))
+    names = recipe.start_parts or tuple(isp.named_parts)
+    try:
+        for name in names:
+            learnable(isp, name).load_state_dict(learnable(begun, name).state_dict())
+    except (RuntimeError, RecipeError) as error:
+        mine, theirs = f"{recipe.isp}", f"{card.name} {dict(card.options)}"
+        raise FileError(f"start: {recipe.start} holds {theirs}; that does not begin {mine}: {error}") from error
 
 
 def fit_transform(model: Model, recipe: Recipe, data: SampleSet) -> None:

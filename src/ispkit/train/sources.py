@@ -1,4 +1,4 @@
-"""Where samples come from, by the name that a recipe gives: `pairs`, `synthetic`, `mimic`, `labelled`."""
+"""Where samples come from, by the name that a recipe gives: `pairs`, `synthetic`, `degraded`, ..."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ispkit.core.errors import RecipeError, nearest
 from ispkit.data.pairs import PairSettings, RawPairs, pair_files
 from ispkit.data.pairs_check import PairReport, check_pairs
-from ispkit.data.pairs_files import EmptySplitError, chosen, held_out_names
+from ispkit.data.pairs_files import EmptySplitError, chosen
 from ispkit.data.pairs_read import Finish, Reading, Restore
-from ispkit.data.project_pictures import project_pictures
-from ispkit.data.synthetic_pairs import SyntheticPairs
-from ispkit.data.synthetic_raw import SyntheticSettings
-from ispkit.data.targets import finished_pictures
-from ispkit.data.tuning_sets import read_pictures
 from ispkit.train.config import Recipe
 from ispkit.train.fields import build
 from ispkit.train.labelled_source import Labelled
 from ispkit.train.loop import Sets
 from ispkit.train.mimic import Count, mimic_pairs, raw_files
-from ispkit.train.source import Opening, Source, Split, given, read_flat, words_of
+from ispkit.train.picture_sources import Degraded, Synthetic
+from ispkit.train.source import Opening, Source, Split, given, words_of
 from ispkit.train.stream import SampleSet
 
 _OTHER_WORDS = {"crop": "patch", "patch": "crop"}
@@ -96,40 +92,13 @@ class Mimic(PairWindows):
         return RawPairs(files, self.settings(learning=opening.learning), seed=seed)
 
 
-@dataclass(frozen=True)
-class Synthetic:
-    """Finished pictures turned into RAW on the fly; the other options are those of `data.SyntheticSettings`."""
-
-    pictures: str | None = None
-    """a folder, or "project" for pictures that the toolkit makes itself"""
-    count: int = 24
-    """of the project's pictures"""
-    size: tuple[int, int] = (512, 512)
-    """of the project's pictures"""
-    split: Split = "train"
-    held_out: float = 0.1
-    """share of the pictures for testing"""
-    finish: Literal["picture", "auto"] = "picture"
-    """auto: what is to be learned is the picture after `data.targets.auto_enhance`, so that there is a look to learn"""
-    settings: SyntheticSettings = field(default_factory=SyntheticSettings)
-
-    def open(self, opening: Opening) -> SyntheticPairs:
-        """Judging data have a seed of their own."""
-        name = given("pictures", self.pictures)
-        made = name == "project"
-        pictures = project_pictures(self.count, self.size) if made else read_pictures(name)
-        names = _share(list(pictures), self.split, self.held_out)
-        shown = {n: pictures[n] for n in names}
-        looks = finished_pictures(shown) if self.finish == "auto" else None
-        return SyntheticPairs(shown, self.settings, targets=looks, seed=opening.own_seed)
-
-    @staticmethod
-    def read(where: str, content: Mapping[str, Any]) -> Synthetic:
-        """The fields of the settings stand beside the source's own."""
-        return read_flat(Synthetic, "settings", where, content)
-
-
-SOURCES: Mapping[str, Any] = {"pairs": Pairs, "synthetic": Synthetic, "mimic": Mimic, "labelled": Labelled}
+SOURCES: Mapping[str, Any] = {
+    "pairs": Pairs,
+    "synthetic": Synthetic,
+    "degraded": Degraded,
+    "mimic": Mimic,
+    "labelled": Labelled,
+}
 """name -> frozen dataclass of options that is a `Source`"""
 
 
@@ -180,7 +149,7 @@ def warn_of_pairs(data: SampleSet, warn: Callable[[str], None]) -> None:
 
 def folder_option(source: str) -> str:
     """The option that `--data DIR` fills."""
-    return "pictures" if source in ("synthetic", "labelled") else "folder"
+    return "pictures" if source in ("synthetic", "degraded", "labelled") else "folder"
 
 
 def _words(kind: Any) -> list[str]:
@@ -208,14 +177,3 @@ def _each_warning_once() -> Iterator[None]:
 
 def _split(split: Split) -> str | None:
     return None if split == "all" else split
-
-
-def _share(names: list[str], split: Split, held_out: float) -> list[str]:
-    """The names of one side of a split; "val" is "test"."""
-    kept = held_out_names(names, held_out)
-    if split == "all" or (split == "train" and not kept):
-        return names
-    found = [n for n in names if (n in kept) == (split != "train")]
-    if not found:
-        raise EmptySplitError(f"held_out={held_out:g} of {len(names)} leaves no picture for split {split!r}")
-    return found

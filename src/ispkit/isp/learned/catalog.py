@@ -1,8 +1,9 @@
 """Learned ISPs by name: which nets, between which adapters. One plain dict.
 
 Options of every name: `preset` ("paper", "released" where the authors' code differs, "small" for comparisons at about
-the same parameters) and, by name, the fields of the net's shape, which are its ablations; `exposure` as in
-`adapters.PackedAdapter`. Options are plain data, lists stand for tuples.
+the same parameters) and, by name, the fields of the net's shape, which are its ablations; of those that read a mosaic
+`exposure` as in `adapters.PackedAdapter`. "dir", "auto-encoder", "nafnet-rgb" and "unet-rgb" read finished pictures
+(DISPLAY_RGB) and give finished pictures. Options are plain data, lists stand for tuples.
 """
 
 from __future__ import annotations
@@ -18,8 +19,22 @@ from ispkit.isp.learned.adapters import BilinearAdapter, Exposure, PackedAdapter
 from ispkit.isp.learned.anscombe_adapter import AnscombeAdapter, Colors, Curve, Noise
 from ispkit.isp.learned.learned_isp import LearnedISP
 from ispkit.isp.learned.part import Part
-from ispkit.nets import anscombe, cameranet, can24, chain, deepcamera, deepisp, l3, nafnet, sid_unet, srgan
+from ispkit.nets import (
+    anscombe,
+    cameranet,
+    can24,
+    chain,
+    deepcamera,
+    deepisp,
+    l3,
+    nafnet,
+    picture_unet,
+    sid_unet,
+    srgan,
+)
+from ispkit.nets import dir as dir_net
 from ispkit.nets.layers import chosen, typed
+from ispkit.nets.picture_net import PictureNet
 
 
 def names() -> tuple[str, ...]:
@@ -229,6 +244,28 @@ def _anscombe(
     return LearnedISP({"isp": Part(net, adapter)})
 
 
+def _dir(*, preset: str = "paper", **shape: Any) -> LearnedISP:
+    return _restoring(dir_net.DirNet(chosen(dir_net.PRESETS, preset, **shape)))
+
+
+def _auto_encoder(*, preset: str = "paper", **shape: Any) -> LearnedISP:
+    """DiR's rival: the same encoder and decoder."""
+    return _restoring(dir_net.AutoEncoder(chosen(dir_net.CODE_PRESETS, preset, **shape)))
+
+
+def _nafnet_rgb(*, preset: str = "paper", **shape: Any) -> LearnedISP:
+    return _restoring(nafnet.NafNet(3, chosen(nafnet.PRESETS, preset, **shape)))
+
+
+def _unet_rgb(*, preset: str = "paper", **shape: Any) -> LearnedISP:
+    return _restoring(picture_unet.PictureUNet(chosen(picture_unet.PRESETS, preset, **shape)))
+
+
+def _restoring(net: PictureNet) -> LearnedISP:
+    """A finished picture in, a better one out."""
+    return LearnedISP({"isp": Part(net, PictureAdapter(reads=Domain.DISPLAY_RGB))})
+
+
 def _picture(name: str, writes: str) -> Domain:
     if writes not in (Domain.DISPLAY_RGB.value, Domain.LINEAR_RGB.value):
         raise ParamError(f"{name}: writes={writes!r} must be display_rgb or linear_rgb")
@@ -272,6 +309,10 @@ BUILDERS: Mapping[str, Callable[..., LearnedISP]] = {
     "l3": _l3,
     "nafnet": _nafnet,
     "anscombe": _anscombe,
+    "dir": _dir,
+    "auto-encoder": _auto_encoder,
+    "nafnet-rgb": _nafnet_rgb,
+    "unet-rgb": _unet_rgb,
 }
 """name -> function(options) -> LearnedISP"""
 
@@ -288,5 +329,9 @@ SHAPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "l3": {"isp": l3.PRESETS},
     "nafnet": {"isp": nafnet.PRESETS},
     "anscombe": {"isp": anscombe.PRESETS},
+    "dir": {"isp": dir_net.PRESETS},
+    "auto-encoder": {"isp": dir_net.CODE_PRESETS},
+    "nafnet-rgb": {"isp": nafnet.PRESETS},
+    "unet-rgb": {"isp": picture_unet.PRESETS},
 }
 """name -> net -> preset -> shape, whose fields are options: of the name itself or, with several nets, of a net"""
