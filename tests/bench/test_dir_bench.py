@@ -106,7 +106,9 @@ def test_the_experiment_runs_to_its_page_and_goes_on(tmp_path: Path, monkeypatch
     ]
     assert found.tables[0].rows[0]["method"] == "as it is"
     assert [row["method"] for row in found.tables[0].rows][1:3] == ["the pilot, decoded", "baseline representation"]
-    assert (tmp_path / "dir_paper.png").is_file()
+    assert [row["representation"] for row in found.tables[-1].rows] == ["pixels", "r0", "pilot", "r+", "auto-encoder"]
+    for suffix in ("", "_space", "_pictures"):
+        assert (tmp_path / f"dir_paper{suffix}.png").is_file()
     again = dir_bench.run_dir(tmp_path, TINY, command="test")
     assert again.details == found.details
 

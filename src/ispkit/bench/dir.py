@@ -7,11 +7,14 @@ variants differ in what aligns alone. Rivals learn for the time of both stages t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
+
+import torch
+from torch import Tensor
 
 from ispkit.bench.curves import draw_curves
 from ispkit.bench.dir_parts import (
@@ -21,10 +24,12 @@ from ispkit.bench.dir_parts import (
     conditions,
     data_of,
     known_shots,
+    many_views,
     scores,
     sets_of,
 )
 from ispkit.bench.dir_rivals import rivals
+from ispkit.bench.dir_space import Cloud, cloud_of, draw_spaces, raw_pixels, representations_of, space_table
 from ispkit.bench.experiment import Claim, Experiment, Table
 from ispkit.bench.learned_parts import (
     Entrant,
@@ -38,8 +43,11 @@ from ispkit.bench.learned_parts import (
     told,
     training_s,
 )
+from ispkit.bench.lowlight_pictures import draw_pictures
+from ispkit.data.samples import Sample
 from ispkit.isp.learned.catalog import build
 from ispkit.isp.learned.learned_isp import LearnedISP
+from ispkit.isp.pipeline import ISP
 from ispkit.metrics.intervals import mean_interval
 from ispkit.metrics.niqe import NiqeModel
 from ispkit.nets.dir import AutoEncoder, DirNet
@@ -53,6 +61,7 @@ OURS, ALONE, BASE, AUTO, PLAIN = (
     "plain U-Net",
 )
 STAGE_ONE, PILOT = "stage one", "the pilot, decoded"
+_DRAWN = 10
 _DIR = {"name": "dir", "preset": "small"}
 _KEPT = ("isp.dir", "isp.dfr", "isp.decoder")
 _REPRESENTATIONS = PhasePlan("representations", _KEPT, ["mutual-information", "reference"], 0.5, 1e-3)
@@ -95,8 +104,32 @@ def run_dir(out: Path, bench: DirBench, *, command: str, watch: Watch | None = N
     name = f"dir_{bench.family}"
     lines = {STAGE_ONE if e.name == PILOT else e.name: e.runs[0].curve for e in found if e.runs}
     draw_curves(out / f"{name}.png", lines, labels=("processor time, s", "PSNR of held-out pictures, dB"))
+    clouds = _clouds(found, many_views(bench, tested))
+    draw_spaces(out / f"{name}_space.png", clouds)
+    draw_pictures(out / f"{name}_pictures.png", _pictures(classical, found, shown))
     seconds = max(training_s(found), time.monotonic() - began)
-    return _experiment(found, shown, bench, (name, command, seconds))
+    made = _experiment(found, shown, bench, (name, command, seconds))
+    return replace(made, tables=(*made.tables, space_table(clouds)))
+
+
+def _clouds(found: Sequence[Entry], samples: Sequence[Sample]) -> dict[str, Cloud]:
+    """What the first trainings of DiR and of the auto-encoder make of the same views, and these themselves."""
+    clouds = {"pixels": cloud_of(raw_pixels, samples)}
+    for run in (e.runs[0] for e in found if e.name in (OURS, AUTO)):
+        net = cast(DirNet | AutoEncoder, run.isp.named_parts["isp"].net)
+        clouds |= {name: cloud_of(represent, samples) for name, represent in representations_of(net).items()}
+    return clouds
+
+
+@torch.no_grad()
+def _pictures(
+    classical: Mapping[str, ISP], found: Sequence[Entry], shown: Sequence[Condition]
+) -> dict[str, list[Tensor]]:
+    """The first pictures of some conditions by every method, then as they should be."""
+    isps = {**classical, **{e.name: e.runs[0].isp for e in found if e.runs}}
+    shots = [shot for condition in shown if not condition.bare for shot in condition.shots[1:3]][:_DRAWN]
+    rows = {name: [isp(shot.frame).data[0].clamp(0, 1) for shot in shots] for name, isp in isps.items()}
+    return {**rows, "clean": [shot.target[0] for shot in shots]}
 
 
 def _pilot(isp: LearnedISP) -> LearnedISP:
@@ -124,7 +157,7 @@ def _experiment(
         seconds=run[2],
         claims=_claims(found, shown, bench),
         tables=(*(_table(found, c, bench) for c in shown), _lost(found, shown, bench), Table("Sizes", steps_of(found))),
-        notes=_NOTES,
+        notes=(*(f"![{what}]({run[0]}{suffix}.png)" for what, suffix in _DRAWINGS), *_NOTES),
         details={"scores": {e.name: dict(e.scores) for e in found}},
     )
 
@@ -187,6 +220,11 @@ def _change(ours: Entry, other: Entry, between: tuple[Condition, Condition]) -> 
     return {"lead on the seen, dB": told(seen), "on the unseen, dB": told(unseen), "change, dB": told(moved)}
 
 
+_DRAWINGS = (
+    ("PSNR of held-out pictures while learning; stage one: of clean pictures, decoded", ""),
+    ("windows by every method", "_pictures"),
+    ("views of four pictures on two principal components, clean pictures as stars", "_space"),
+)
 _NOTES = (
     "Differences are paired by picture over the mean of trainings, with 95 % bootstrap intervals over pictures.",
     "The variants of DiR share stage one, frozen, so they differ in what aligns alone; the baseline of the paper's "

@@ -36,6 +36,7 @@ MEASURES: Mapping[str, Measure] = {
 }
 TITLES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "gmsd": ("GMSD", 3), "niqe": ("NIQE", 2)}
 _TEST_SEED = 1_000_003
+_SEEN_OFTEN, _MANY = 8, 50  # pictures, and views of each
 _NIQE_SIDE = 96  # px, a block of it; what is smaller has no NIQE
 
 
@@ -94,6 +95,13 @@ def known_shots(bench: DirBench, learned: Pictures, count: int) -> list[Sample]:
     """Windows of pictures that are learned from, for those who tune on a few."""
     fitting = {n: p for n, p in learned.items() if min(p.shape[-2:]) >= bench.window}
     return _shots(dict(list(fitting.items())[:count]), bench.family, bench)
+
+
+def many_views(bench: DirBench, tested: Pictures) -> list[Sample]:
+    """A window of each of some pictures, spoiled in many ways as those that are learned from."""
+    some = dict(list(tested.items())[:_SEEN_OFTEN])
+    pairs = _pairs(some, bench.family, 96, turn=False, seed=bench.seed + _TEST_SEED, views=_MANY)
+    return [pairs[i] for i in range(len(pairs))]
 
 
 def conditions(bench: DirBench, tested: Pictures) -> list[Condition]:
