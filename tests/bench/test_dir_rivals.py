@@ -11,8 +11,9 @@ import torch
 from conftest import make_frame
 from ispkit.bench import dir_rivals
 from ispkit.bench.dir_rivals import AS_IS, BM3D, NLM, TUNED, BlindNlm, as_it_is, missing, noise_of, rivals, scenes_of
-from ispkit.core.errors import DomainError, MissingExtraError
+from ispkit.core.errors import BlackBoxError, DomainError, MissingExtraError
 from ispkit.core.frame import Domain
+from ispkit.core.space import ParamSpace
 from ispkit.data.samples import Sample
 from ispkit.metrics.fidelity import psnr
 
@@ -82,3 +83,17 @@ def test_scenes_are_single_pictures_and_raw_is_refused():
     raw = make_frame(Domain.RAW, (48, 64), 2)
     with pytest.raises(DomainError, match="rivals restore display_rgb, pair 0 is raw"):
         scenes_of([Sample(("a", "b"), raw, torch.zeros(2, 3, 48, 64))])
+
+
+def test_a_picture_that_bm3d_gives_no_numbers_for_stays_as_it_is(monkeypatch):
+    """The package divides zero by zero on some pictures."""
+    if missing():
+        pytest.skip(missing())
+
+    def fails(self, frame, values=None):
+        raise BlackBoxError("bm3d gave no finite picture")
+
+    monkeypatch.setattr(dir_rivals.Bm3dISP, "render_one", fails)
+    frame = make_frame(Domain.DISPLAY_RGB, (40, 40), batch=1)
+    made = dir_rivals.FunctionISP(dir_rivals._Bm3d(), ParamSpace({}), Domain.DISPLAY_RGB, Domain.DISPLAY_RGB)(frame)
+    assert torch.equal(made.data, frame.data)

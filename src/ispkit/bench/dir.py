@@ -7,7 +7,7 @@ variants differ in what aligns alone. Rivals learn for the time of both stages t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from ispkit.bench.learned_parts import (
     Entrant,
     Entry,
     PhasePlan,
+    Pictures,
     Trainer,
     Watch,
     entry,
@@ -60,6 +61,7 @@ OURS, ALONE, BASE, AUTO, PLAIN = (
     "auto-encoder",
     "plain U-Net",
 )
+Score = Callable[[ISP], Mapping[str, list[float]]]
 STAGE_ONE, PILOT = "stage one", "the pilot, decoded"
 _DRAWN = 10
 _DIR = {"name": "dir", "preset": "small"}
@@ -90,17 +92,9 @@ def run_dir(out: Path, bench: DirBench, *, command: str, watch: Watch | None = N
     learned, tested = pictures
     shown = conditions(bench, tested)
     score = partial(scores, shown, None if bench.niqe is None else NiqeModel.load(bench.niqe))
-    known = known_shots(bench, learned, 12)
-    classical = rivals(out / "classical", known, seed=bench.seed, trials=bench.trials)
-    found = [entry(name, [isp], score) for name, isp in classical.items()]
-    first = Trainer(out, bench, sets_of(bench, pictures, views=bench.views), data_of(bench, views=bench.views), watch)
-    begun = first.train_all(FIRST)
-    unaligned = entry(PILOT, [_pilot(run.isp) for run in begun], score)
-    found.append(replace(unaligned, runs=tuple(replace(r, isp=_pilot(r.isp)) for r in begun)))
-    then = Trainer(out, bench, sets_of(bench, pictures, views=1), data_of(bench, views=1), watch)
-    for entrant in (*VARIANTS, *LEARNED_RIVALS):
-        runs = then.train_all(entrant)
-        found.append(replace(entry(entrant.name, [r.isp for r in runs], score), runs=tuple(runs)))
+    learned_ones = _trained(out, bench, pictures, watch, score)
+    classical = rivals(out / "classical", known_shots(bench, learned, 12), seed=bench.seed, trials=bench.trials)
+    found = [*(entry(name, [isp], score) for name, isp in classical.items()), *learned_ones]
     name = f"dir_{bench.family}"
     lines = {STAGE_ONE if e.name == PILOT else e.name: e.runs[0].curve for e in found if e.runs}
     draw_curves(out / f"{name}.png", lines, labels=("processor time, s", "PSNR of held-out pictures, dB"))
@@ -110,6 +104,20 @@ def run_dir(out: Path, bench: DirBench, *, command: str, watch: Watch | None = N
     seconds = max(training_s(found), time.monotonic() - began)
     made = _experiment(found, shown, bench, (name, command, seconds))
     return replace(made, tables=(*made.tables, space_table(clouds)))
+
+
+def _trained(
+    out: Path, bench: DirBench, pictures: tuple[Pictures, Pictures], watch: Watch | None, score: Score
+) -> list[Entry]:
+    """Stage one, the variants that begin with it, then the rivals; one training a seed each."""
+    first = Trainer(out, bench, sets_of(bench, pictures, views=bench.views), data_of(bench, views=bench.views), watch)
+    begun = first.train_all(FIRST)
+    pilots = tuple(replace(run, isp=_pilot(run.isp)) for run in begun)
+    runs = {PILOT: pilots}
+    then = Trainer(out, bench, sets_of(bench, pictures, views=1), data_of(bench, views=1), watch)
+    for entrant in (*VARIANTS, *LEARNED_RIVALS):
+        runs[entrant.name] = tuple(then.train_all(entrant))
+    return [replace(entry(name, [r.isp for r in own], score), runs=own) for name, own in runs.items()]
 
 
 def _clouds(found: Sequence[Entry], samples: Sequence[Sample]) -> dict[str, Cloud]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ispkit.bench.learned_rivals import Turned
-from ispkit.core.errors import DomainError, MissingExtraError
+from ispkit.core.errors import BlackBoxError, DomainError, MissingExtraError
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.param import Choice, Param
 from ispkit.core.space import ParamSpace
@@ -25,6 +26,7 @@ from ispkit.tune.plan import Plan
 from ispkit.tune.problem import PictureProblem
 from ispkit.tune.study import tune
 
+_LOG = logging.getLogger(__name__)
 AS_IS, NLM, BM3D, TUNED = "as it is", "non-local means", "BM3D", "non-local means, tuned"
 TRIALS = 150
 """renders of the training pictures that a tuned rival may spend"""
@@ -67,6 +69,20 @@ class BlindNlm(BlackBox):
         return made[0].clamp(0.0, 1.0)
 
 
+class _Bm3d:
+    """BM3D at its defaults; where the package gives no numbers, which it does for some, the picture stays as it is."""
+
+    def __init__(self) -> None:
+        self.isp = Bm3dISP()
+
+    def __call__(self, frame: Frame, values: Plain) -> Tensor:
+        try:
+            return self.isp(frame).data
+        except BlackBoxError as error:
+            _LOG.warning("a picture of %d x %d is left as it is: %s", *frame.size, error)
+            return frame.data
+
+
 def as_it_is() -> ISP:
     """The picture that it is given: what every rival has to beat."""
     return FunctionISP(_same, ParamSpace({}), Domain.DISPLAY_RGB, Domain.DISPLAY_RGB)
@@ -80,7 +96,7 @@ def rivals(out: Path, known: Sequence[Sample], *, seed: int, trials: int = TRIAL
     """
     found: dict[str, ISP] = {AS_IS: as_it_is(), NLM: BlindNlm()}
     if not missing():
-        found[BM3D] = Bm3dISP()
+        found[BM3D] = FunctionISP(_Bm3d(), ParamSpace({}), Domain.DISPLAY_RGB, Domain.DISPLAY_RGB)
     found[TUNED] = tuned(BlindNlm(), out / "nlm", known, seed=seed, trials=trials)
     return found
 
