@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-NAMES = ("functions", "bm3d", "tonemap", "c71", "c71-rig", "rawtherapee", "detector", "style")
+NAMES = ("functions", "bm3d", "tonemap", "c71", "c71-rig", "rawtherapee", "detector", "style", "dir", "dir-tasks")
 
 
 def test_every_experiment_has_help_and_an_example(cli):

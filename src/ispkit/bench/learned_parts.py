@@ -158,7 +158,7 @@ class Trainer:
     def train(self, entrant: Entrant, seed: int) -> Run:
         """One training, gone on with where it was stopped."""
         recipe = to_recipe({**_recipe(entrant, self.bench, self.data, seed), **self._begun(entrant, seed)})
-        folder = self._folder(entrant.name, seed)
+        folder = folder_of(self.out, f"{entrant.name}, seed {seed}")
         hooks = None if self.watch is None else self.watch(f"{entrant.name}, seed {seed}")
         trained = run_job(recipe, folder, device="cpu", sets=self.sets, hooks=hooks)
         isp, _ = load_learned(trained.weights)
@@ -168,15 +168,17 @@ class Trainer:
         """One training a seed."""
         return [self.train(entrant, self.bench.seed + k) for k in range(self.bench.seeds)]
 
-    def _folder(self, name: str, seed: int) -> Path:
-        return self.out / re.sub(r"[^a-z0-9]+", "-", f"{name}, seed {seed}".lower())
-
     def _begun(self, entrant: Entrant, seed: int) -> dict[str, Any]:
         """Which weights a training begins with, as a recipe says it."""
         if not entrant.after:
             return {}
-        weights = TrainFolder(self._folder(entrant.after, seed)).weights
+        weights = TrainFolder(folder_of(self.out, f"{entrant.after}, seed {seed}")).weights
         return {"start": str(weights.absolute()), "start_parts": list(entrant.kept)}
+
+
+def folder_of(room: Path, title: str) -> Path:
+    """Where the training of that title lies."""
+    return room / re.sub(r"[^a-z0-9]+", "-", title.lower())
 
 
 def _run(isp: LearnedISP, events: Sequence[Mapping[str, Any]]) -> Run:

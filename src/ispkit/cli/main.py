@@ -11,6 +11,7 @@ import typer
 
 from ispkit.cli.bench import bench
 from ispkit.cli.bench_dir import dir_ablation
+from ispkit.cli.bench_dir_tasks import dir_tasks
 from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, lowlight_people, mimic
 from ispkit.cli.calibrate import calibrate
 from ispkit.cli.chart import chart
@@ -60,6 +61,7 @@ for command in (
 for experiment in (histogram, learned_ll, learned_full, mimic, lowlight_people):
     bench.command()(experiment)
 bench.command("dir")(dir_ablation)
+bench.command("dir-tasks")(dir_tasks)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")
 

@@ -64,9 +64,9 @@ class Judged:
         if self.task == "classify":
             return {"top-1": self._classified.top(1), "top-5": self._classified.top(5)}
         if self.task == "detect":
-            summary = self._found.summary()
+            summary = self.found.summary()
             return {"mAP": summary.map, "AP50": summary.ap50}
-        agreement = self._segmented.summary()
+        agreement = self.segmented.summary()
         return {"mIoU": agreement.miou, "pixels": agreement.accuracy}
 
     @property
@@ -79,18 +79,20 @@ class Judged:
         if self.task == "classify":
             return top_difference(other._classified, self._classified, seed=seed)
         if self.task == "detect":
-            return map_difference(other._found, self._found, seed=seed, repeats=500)
-        return miou_difference(other._segmented, self._segmented, seed=seed)
+            return map_difference(other.found, self.found, seed=seed, repeats=500)
+        return miou_difference(other.segmented, self.segmented, seed=seed)
 
     @property
     def _classified(self) -> Classified:
         return Classified(np.array([p.rank for p in self.pictures], dtype=np.int64))
 
     @property
-    def _found(self) -> Evaluation:
+    def found(self) -> Evaluation:
+        """Of a detector: the boxes of all pictures, matched."""
         pairs = [cast(tuple[Boxes, Boxes], p.boxes) for p in self.pictures]
         return Evaluation([found for found, _ in pairs], [true for _, true in pairs])
 
     @property
-    def _segmented(self) -> Segmented:
+    def segmented(self) -> Segmented:
+        """Of a segmenter: the classes of all pixels, counted."""
         return Segmented([cast(Tensor, p.table) for p in self.pictures])
