@@ -99,13 +99,15 @@ def test_the_experiment_runs_to_its_page_and_goes_on(tmp_path: Path, monkeypatch
     found = dir_bench.run_dir(tmp_path, TINY, command="test")
     assert found.name == "dir_paper"
     assert [c.text for c in found.claims] == [
-        "ablation: DiR without the pilot is better than the baseline representation",
+        "ablation: DiR without the pilot is better than the baseline representation, decoded by D*",
+        "ablation: DiR without the pilot is better than the baseline representation, by a decoder of its own",
         "ablation: DiR is better than DiR without the pilot",
         "ablation: DiR is better than the auto-encoder",
         "ablation: DiR is better than plain U-Net",
     ]
     assert found.tables[0].rows[0]["method"] == "as it is"
-    assert [row["method"] for row in found.tables[0].rows][1:3] == ["the pilot, decoded", "baseline representation"]
+    methods = [row["method"] for row in found.tables[0].rows]
+    assert methods[1:4] == [dir_bench.PILOT, dir_bench.READ, dir_bench.BASE]
     assert [row["representation"] for row in found.tables[-1].rows] == ["pixels", "r0", "pilot", "r+", "auto-encoder"]
     for suffix in ("", "_space", "_pictures"):
         assert (tmp_path / f"dir_paper{suffix}.png").is_file()
