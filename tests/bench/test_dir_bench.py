@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ispkit.bench import dir as dir_bench
-from ispkit.bench.dir_parts import Condition, DirBench, conditions, scores, sets_of
+from ispkit.bench.dir_parts import Condition, DirBench, conditions, scores
 from ispkit.bench.learned_parts import Entry, Pictures
 from ispkit.core.errors import ParamError
 from ispkit.isp.learned.catalog import build
@@ -68,10 +68,26 @@ def test_transparent_borders_are_no_picture(tmp_path: Path, pictures: tuple[Pict
     assert torch.equal(last.shots[0].target, wanted)
 
 
-def test_an_unknown_family_is_told(pictures: tuple[Pictures, Pictures]) -> None:
-    bench = DirBench(**{**vars(TINY), "family": "papre"})
+def test_what_cannot_be_tested_is_told() -> None:
     with pytest.raises(ParamError, match="no degradation 'papre'; did you mean 'paper'"):
-        sets_of(bench, pictures, views=2)
+        DirBench(**{**vars(TINY), "family": "papre"})
+    with pytest.raises(ParamError, match="name its model with --niqe"):
+        DirBench(**{**vars(TINY), "bare": ("a",)})
+
+
+def test_folders_share_what_is_tested_and_are_never_learned_from(tmp_path: Path) -> None:
+    """Also where the name of one begins with that of another."""
+    chance = np.random.default_rng(0)
+    for folder, count in (("a", 3), ("a_more", 3), ("own", 2)):
+        (tmp_path / folder).mkdir()
+        for k in range(count):
+            cv2.imwrite(str(tmp_path / folder / f"{k}.png"), chance.integers(0, 255, (80, 80, 3), dtype=np.uint8))
+    a, more, own = (str(tmp_path / name) for name in ("a", "a_more", "own"))
+    bench = DirBench(**{**vars(TINY), "train": (own,), "test": (a, more), "most": 4})
+    found = conditions(bench, bench.pictures()[1])
+    assert [(c.name, len(c.shots)) for c in found[:2]] == [("paper, a", 2), ("paper, a_more", 2)]
+    with pytest.raises(ParamError, match="given twice"):
+        DirBench(**{**vars(TINY), "train": (a,), "test": (a,)}).pictures()
 
 
 def test_what_is_lost_is_the_change_of_the_lead(tmp_path: Path) -> None:
@@ -89,8 +105,8 @@ def test_the_experiment_runs_to_its_page_and_goes_on(tmp_path: Path, monkeypatch
     small = {"width": 8, "latent": 8, "features": 8}
     first = dir_bench.Entrant("stage one", {**dir_bench.FIRST.isp, **small}, dir_bench.FIRST.plans)
     variants = [dir_bench.replace(e, isp={**e.isp, **small}) for e in dir_bench.VARIANTS]
-    own = dir_bench.LEARNED_RIVALS[0]
-    rivals = [dir_bench.replace(own, isp={**own.isp, "width": 8, "latent": 8})]
+    tiny = {"name": "auto-encoder", "preset": "small", "width": 8, "latent": 8}
+    rivals = [dir_bench.replace(e, isp=tiny) for e in dir_bench.LEARNED_RIVALS[:2]]
     rivals.append(dir_bench.replace(dir_bench.LEARNED_RIVALS[2], isp={"name": "unet-rgb", "channels": [4, 8]}))
     monkeypatch.setattr(dir_bench, "FIRST", first)
     monkeypatch.setattr(dir_bench, "VARIANTS", tuple(variants))
@@ -103,6 +119,7 @@ def test_the_experiment_runs_to_its_page_and_goes_on(tmp_path: Path, monkeypatch
         "ablation: DiR without the pilot is better than the baseline representation, by a decoder of its own",
         "ablation: DiR is better than DiR without the pilot",
         "ablation: DiR is better than the auto-encoder",
+        "ablation: DiR is better than the auto-encoder, as large as DiR",
         "ablation: DiR is better than plain U-Net",
     ]
     assert found.tables[0].rows[0]["method"] == "as it is"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from ispkit.core.errors import FileError, RecipeError, ShapeError
+from ispkit.core.errors import FileError, ParamError, RecipeError, ShapeError
 from ispkit.data.samples import Sample
 from ispkit.isp.learned.catalog import build
 from ispkit.isp.learned.weights import load_learned
 from ispkit.train.checkpoint import load_checkpoint
+from ispkit.train.fields import plain
 from ispkit.train.job import run_job
 from ispkit.train.journal import Hooks
 from ispkit.train.learnable import learnable, learnable_names
@@ -49,7 +54,8 @@ def recipe_of(*phases: Mapping[str, Any], **more: Any) -> Any:
         "patch": [32, 32],
         "views": 2,
     }
-    content = {"version": 1, "isp": SHAPE, "data": data, "phases": [dict(p) for p in phases], "log_every": 1, **more}
+    steps = [dict(p) for p in phases]
+    content = {"version": 1, "isp": SHAPE, "data": data, "phases": steps, "log_every": 1, **more}
     return to_recipe(content)
 
 
@@ -160,6 +166,68 @@ def test_names_of_stages() -> None:
 def test_what_is_wrong_is_told(phase: Any, more: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         run_job(recipe_of(phase, **more), tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("phase", [FIRST, SECOND])
+@pytest.mark.parametrize("linear", [True, False])
+def test_every_learning_parameter_has_a_gradient(phase: Any, linear: bool, tmp_path: Path) -> None:
+    """Those of the networks of the loss as well; several processes cannot share a step otherwise."""
+    recipe = recipe_of(phase, isp={**SHAPE, "linear": linear})
+    objective = Objective(build(**{**SHAPE, "linear": linear}), recipe.phases[0]).train()
+    objective(sample_of(recipe, tmp_path)).sum().backward()
+    assert [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_training_whose_losses_have_networks(tmp_path: Path) -> None:
+    """`torchrun` with gloo."""
+    content = plain(recipe_of({**FIRST, "batch": 4}, SECOND))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ispkit"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = [*command, "train", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    done = subprocess.run(whole, check=False, timeout=180, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_the_picture_is_not_made_twice_for_the_loss_of_its_representation(tmp_path: Path) -> None:
+    """Both summands are those of the net called anew, and the alignment network ran once."""
+    recipe = recipe_of(SECOND)
+    isp = build(**SHAPE)
+    objective, net, runs = Objective(isp, recipe.phases[0]).train(), isp.parts["isp"].net, []
+    handle = net.align.register_forward_hook(lambda *_: runs.append(1))
+    sample = sample_of(recipe, tmp_path)
+    found = objective(sample)
+    handle.remove()
+    assert len(runs) == 1
+    wanted = net.dfr(sample.target)[0]
+    apart = (net.aligned(*net.represent(sample.frame.data)) - wanted).abs().mean()
+    distance = (net(sample.frame.data) - sample.target).abs().mean()
+    torch.testing.assert_close(found, torch.stack([apart, distance]))
+
+
+def test_frames_that_are_no_whole_cells_are_told(tmp_path: Path) -> None:
+    recipe = recipe_of(FIRST)
+    odd = sample_of(recipe, tmp_path).crop(0, 0, 28, 32)
+    with pytest.raises(ShapeError, match=r"frames of 28x32 px are no multiples of 8; set data\.patch to such"):
+        Objective(build(**SHAPE), recipe.phases[0])(odd)
+
+
+def test_a_recipe_says_the_weights_of_its_losses() -> None:
+    """Also those that it leaves at their defaults, so that a run tells what it was."""
+    options = recipe_of(FIRST).phases[0].loss[0].options
+    assert options == {"weight_kl_views": 1.0, "beta": 1e-3, "prior": "marginal", "views": 2}
+
+
+@pytest.mark.parametrize("source", ["degraded"])
+def test_a_device_that_is_not_there_is_told(source: str, tmp_path: Path) -> None:
+    recipe = recipe_of(FIRST, data={"source": source, "pictures": "project", "count": 4, "device": "cuda:7"})
+    with pytest.raises(ParamError, match=r"data\.device='cuda:7': torch cannot use it here"):
+        open_sets(recipe, tmp_path)
+    busy = recipe_of(FIRST, data={"source": source, "pictures": "project", "device": "cuda"}, workers=2)
+    with pytest.raises(RecipeError, match=r"set workers=0, or data\.device=cpu"):
+        open_sets(busy, tmp_path)
 
 
 def test_one_view_shares_with_nothing(tmp_path: Path) -> None:

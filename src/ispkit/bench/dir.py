@@ -63,6 +63,7 @@ OURS, ALONE, BASE, AUTO, PLAIN = (
 )
 Score = Callable[[ISP], Mapping[str, list[float]]]
 STAGE_ONE, PILOT, READ = "stage one", "the pilot, decoded by D*", "baseline representation, decoded by D*"
+AUTO_LARGE = f"{AUTO}, as large as {OURS}"
 _DRAWN = 10
 _DIR = {"name": "dir", "preset": "small"}
 _KEPT = ("isp.dir", "isp.dfr", "isp.decoder")
@@ -79,7 +80,7 @@ VARIANTS: tuple[Entrant, ...] = (
 )
 LEARNED_RIVALS: tuple[Entrant, ...] = (
     Entrant(AUTO, {"name": "auto-encoder", "preset": "small"}, (_WHOLE,)),
-    Entrant(f"{AUTO}, as large as DiR", {"name": "auto-encoder", "preset": "small", "width": 57}, (_WHOLE,)),
+    Entrant(AUTO_LARGE, {"name": "auto-encoder", "preset": "small", "width": 57}, (_WHOLE,)),
     Entrant(PLAIN, {"name": "unet-rgb", "channels": [18, 36, 72, 144]}, (_WHOLE,)),
     Entrant("NAFNet", {"name": "nafnet-rgb", "preset": "small"}, (_WHOLE,)),
 )
@@ -181,6 +182,7 @@ def _claims(found: Sequence[Entry], shown: Sequence[Condition], bench: DirBench)
         (f"{ALONE} is better than the {BASE}, by a decoder of its own", ALONE, BASE),
         (f"{OURS} is better than {ALONE}", OURS, ALONE),
         (f"{OURS} is better than the {AUTO}", OURS, AUTO),
+        (f"{OURS} is better than the {AUTO_LARGE}", OURS, AUTO_LARGE),
         (f"{OURS} is better than {PLAIN}", OURS, PLAIN),
     ]
     claims = []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ispkit.bench.bm3d_scenes import alternate, real, real_pairs
 from ispkit.bench.learned_parts import LearnedBench, Pictures
-from ispkit.core.errors import FileError
+from ispkit.core.errors import FileError, ParamError
 from ispkit.core.frame import Domain, Frame
 from ispkit.core.meta import CameraMeta
 from ispkit.data.degrade import Degrader, degradation
@@ -58,6 +58,12 @@ class DirBench(LearnedBench):
     """of each picture in the first stage"""
     trials: int = 40
     """of the tuning of classical rivals"""
+
+    def __post_init__(self) -> None:
+        for name in (self.family, *self.unseen):
+            degradation(name)
+        if self.bare and self.niqe is None:
+            raise ParamError("--bare: pictures without clean ones are judged by NIQE alone; name its model with --niqe")
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,11 @@ def many_views(bench: DirBench, tested: Pictures) -> list[Sample]:
 def conditions(bench: DirBench, tested: Pictures) -> list[Condition]:
     """As learned from and unseen, for each folder of pictures; then the real ones. Raises `FileError`."""
     found = []
+    folders = [Path(f).name for f in bench.test]
     for name in dict.fromkeys((bench.family, *bench.unseen)):
         shots = _shots(tested, name, bench)
-        for folder in [Path(f).name for f in bench.test] or [""]:
-            own = tuple(s for s in shots if s.names[0].startswith(folder))
+        for folder in folders or [""]:
+            own = tuple(s for s in shots if _folder_of(s, folders) == folder)
             found.append(Condition(f"{name}, {folder}" if folder else name, own))
     for folder in bench.real:
         found.append(Condition(f"real, {Path(folder).name}", tuple(_real(folder, bench))))
@@ -131,6 +138,11 @@ def scores(tested: Sequence[Condition], model: NiqeModel | None, isp: ISP) -> di
                 value = _value(measure, made, shot.target, model)
                 found.setdefault(condition.key(measure), []).append(value)
     return found
+
+
+def _folder_of(shot: Sample, folders: Sequence[str]) -> str:
+    """Which folder the picture is of: pictures are called FOLDER-NAME."""
+    return max((f for f in folders if shot.names[0].startswith(f"{f}-")), key=len, default="")
 
 
 def _value(measure: str, made: Tensor, target: Tensor, model: NiqeModel | None) -> float:

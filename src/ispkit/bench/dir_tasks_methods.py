@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor
 
-from ispkit.bench.dir import AUTO, FIRST, LEARNED_RIVALS, PLAIN, VARIANTS
+from ispkit.bench.dir import AUTO_LARGE, FIRST, LEARNED_RIVALS, PLAIN, VARIANTS
 from ispkit.bench.dir import OURS as DIR
 from ispkit.bench.dir_parts import DirBench, data_of, sets_of
 from ispkit.bench.dir_rivals import as_it_is
@@ -50,7 +50,7 @@ GAMMA: Mapping[Task, float] = {"detect": 2.0, "segment": 5.0}
 """gamma1 of eq. 8, the weight of the head's loss (section 4.1); gamma2 is 1"""
 CLEAN, AS_IS, BEFORE = "clean pictures", "as it is", f"{DIR}, as it began"
 ALONE, OURS = f"{DIR}, for restoration alone", f"{DIR}, jointly"
-JOINT_AUTO, JOINT_PLAIN = f"{AUTO}, jointly", f"{PLAIN}, jointly"
+JOINT_AUTO, JOINT_PLAIN = f"{AUTO_LARGE}, jointly", f"{PLAIN}, jointly"
 TUNED, PREDICTED = "RAW, classical ISP tuned", "RAW, knobs by frame"
 _RATE = 5e-4
 _JUDGED = 1_000_003  # added to the seed of what is judged on
@@ -136,7 +136,7 @@ def methods(task: Task) -> tuple[Method, ...]:
         Method(BEFORE, begins=DIR),
         Method(ALONE, begins=DIR, plan=alone),
         Method(OURS, begins=DIR, plan=aligned),
-        Method(JOINT_AUTO, begins=AUTO, plan=whole),
+        Method(JOINT_AUTO, begins=AUTO_LARGE, plan=whole),
         Method(JOINT_PLAIN, begins=PLAIN, plan=whole),
         Method(TUNED, "raw", knobs="tuned"),
         Method(PREDICTED, "raw", knobs="predicted"),
@@ -153,7 +153,7 @@ def begun(out: Path, bench: TasksBench, watch: Watch | None = None) -> Path:
         sets = Sets(sets_of(before, (learned, learned), views=views).train)
         trainer = Trainer(room, before, sets, data_of(before, views=views), watch)
         for entrant in entrants:
-            if entrant.name in (FIRST.name, DIR, AUTO, PLAIN):
+            if entrant.name in (FIRST.name, DIR, AUTO_LARGE, PLAIN):
                 trainer.train_all(entrant)
     return room
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ispkit.bench.curves import Curve
+from ispkit.core.errors import ParamError
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.tuning_sets import read_pictures
 from ispkit.isp.learned.learned_isp import LearnedISP
@@ -76,9 +78,12 @@ class LearnedBench:
             made = project_pictures(24, (256, 256), seed=self.seed)
             names = list(made)
             return ({n: made[n] for i, n in enumerate(names) if i % 4}, {n: made[n] for n in names[::4]})
-        learned, tested = _read(self.train), _read(self.test)
-        fitting = {n: p for n, p in tested.items() if min(p.shape[-2:]) >= self.window}
-        return learned, dict(list(fitting.items())[: self.most])
+        _check_apart(self.train, self.test)
+        tested = [_read((folder,)) for folder in self.test]
+        fitting = [[(n, p) for n, p in own.items() if min(p.shape[-2:]) >= self.window] for own in tested]
+        turns = (own[k] for k in range(max(map(len, fitting), default=0)) for own in fitting if k < len(own))
+        some = {name for name, _ in islice(turns, self.most)}
+        return _read(self.train), {n: p for own in fitting for n, p in own if n in some}
 
     @property
     def data(self) -> str:
@@ -295,6 +300,15 @@ def over_seeds(runs: Sequence[Sequence[float]]) -> list[float]:
 def spread(runs: Sequence[Sequence[float]]) -> float:
     """How much the mean over pictures differs between trainings, as a standard deviation; 0 for one."""
     return float(np.std([np.mean(r) for r in runs], ddof=1)) if len(runs) > 1 else 0.0
+
+
+def _check_apart(train: Sequence[str], test: Sequence[str]) -> None:
+    """Raise `ParamError` where a folder is given twice: pictures to test on are never learned from."""
+    names = [Path(folder).resolve().name for folder in (*train, *test)]
+    for folder in (*train, *test):
+        if names.count(Path(folder).resolve().name) > 1:
+            law = "each folder once, with a name of its own, either to learn from or to test on"
+            raise ParamError(f"{folder}: given twice, or two folders of that name; {law}")
 
 
 def _read(folders: Sequence[str]) -> Pictures:

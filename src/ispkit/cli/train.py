@@ -24,10 +24,12 @@ def _list(wanted: bool) -> None:
     """Print what can be named on the command line."""
     if not wanted:
         return
+    from ispkit.data.degrade import DEGRADATIONS
     from ispkit.isp.learned.catalog import names, options_of
     from ispkit.perceive.heads import HEADS
     from ispkit.train.config import SAME, TASK
     from ispkit.train.losses import LOSSES
+    from ispkit.train.net_losses import NET_LOSSES
     from ispkit.train.recipe import read_recipe, recipe_names
     from ispkit.train.sources import SOURCES
 
@@ -38,8 +40,8 @@ def _list(wanted: bool) -> None:
     for name in names():
         print(f"  {name:22} {' '.join(f'{k}={v}' for k, v in options_of(name).items())}")
     print(f"heads (--set head=NAME): {', '.join(HEADS)}")
-    print(f"losses: {', '.join(LOSSES)}; of a head: {TASK}, {SAME}")
-    print(f"sources of data: {', '.join(SOURCES)}")
+    print(f"losses: {', '.join(LOSSES)}; of a head: {TASK}, {SAME}; of the net of dir: {', '.join(NET_LOSSES)}")
+    print(f"sources of data: {', '.join(SOURCES)}; degradations: {', '.join(DEGRADATIONS)}")
     raise typer.Exit
 
 
@@ -184,4 +186,14 @@ def _tell(trained: Trained, console: Console, *, as_json: bool) -> None:
         held = f", {worded(facts)}" if worded(facts) else ""
         console.print(f"{name:12} {facts['steps']} steps in {duration(facts['seconds'])}{held}", markup=False)
     console.print(f"\nweights: {trained.weights}", markup=False)
-    console.print(f"render:  ispkit render photo.dng --isp {trained.weights} -o photo.png", markup=False)
+    console.print(_use(trained.weights), markup=False)
+
+
+def _use(weights: Path) -> str:
+    """The command that the weights are for."""
+    from ispkit.core.frame import Domain
+    from ispkit.isp.learned.weights import load_learned, read_card
+
+    if read_card(weights).name and load_learned(weights)[0].reads is Domain.DISPLAY_RGB:
+        return f"restore: ispkit restore photo.jpg --isp {weights}"
+    return f"render:  ispkit render photo.dng --isp {weights} -o photo.png"

@@ -26,7 +26,12 @@ def picture_facts(path: str | os.PathLike[str]) -> dict[str, Fact]:
         facts = exif_facts(read_tree(block)) if block else {}
     except FileError:
         return {}
-    return {name: value for name, value in facts.items() if name != "Software"}
+    return {name: value for name, value in facts.items() if name != "Software" and not _is_layout(value)}
+
+
+def _is_layout(value: Fact) -> bool:
+    """Whether it is what tifffile writes into a description for itself: the shape of the pixels of that file."""
+    return isinstance(value, str) and value.startswith('{"shape"')
 
 
 def _block(data: bytes) -> bytes:

@@ -65,12 +65,13 @@ class DirNet(PictureNet):
 
     def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
         """Restore; `pooled` is (B, guided x features), the mean of `pool`. Raises `ShapeError`."""
+        return self.decoded(self.refined(x, pooled))
+
+    def refined(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """What is decoded: r+, with `align="decoder"` r0; `pooled` as in `forward`. Raises `ShapeError`."""
         expect(self, x)
         r0 = self.dir(x)[0]
-        if self.shape.align == "decoder":
-            return self.decoded(r0)
-        pilot = self.dfr(x)[0] if self._channels else r0
-        return self.decoded(self.aligned(r0, pilot, pooled))
+        return self.aligned(r0, self.dfr(x)[0] if self._channels else r0, pooled)
 
     def represent(self, x: Tensor) -> Representations:
         """Both representations of (B, 3, H, W), their means. Raises `ShapeError`."""

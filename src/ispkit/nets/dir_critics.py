@@ -25,7 +25,7 @@ class Critic(nn.Module):
     def __init__(self, shape: CodeShape) -> None:
         super().__init__()
         features = 2 * shape.latent
-        self.encoder = Encoder(shape)
+        self.encoder = Encoder(CodeShape(shape.width, shape.down, shape.latent))  # the linear map is of means alone
         self.layers = nn.ModuleList(Conv(i, features, 1) for i in (features + shape.latent, features))
         self.last = Conv(features, 1, 1)
         start(self.layers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from ispkit.core.errors import RecipeError, nearest
@@ -50,7 +50,7 @@ class Term:
         if term.of_head and found:
             raise RecipeError(f"{where}: {term.name} has no option {next(iter(found))!r}; what a head needs it is told")
         if term.of_net:
-            check_net_loss(where, term.name, found)
+            return replace(term, options=check_net_loss(where, term.name, found))
         term.loss(where)
         return term
 

@@ -12,11 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ispkit.data.degrade import Degradation, degradation
+import torch
+
+from ispkit.core.errors import ParamError
+from ispkit.data.degrade import Degradation, Degrader, degradation
 from ispkit.train.fields import build, plain
 
 Given = Mapping[str, Any] | str
 """a name, or fields of `data.degrade.Degradation` and `like`, a name whose fields are taken where none is given"""
+
+
+def degrader_of(given: Given, device: str) -> Degrader:
+    """What spoils pictures on a device. Raises `ParamError` where torch cannot use it, and as `read_degradation`."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        brief = " ".join(str(error).split())[:120]
+        raise ParamError(f"data.device={device!r}: torch cannot use it here ({brief}); take cpu") from error
+    return Degrader(read_degradation(given), device=device)
 
 
 def read_degradation(given: Given) -> Degradation:

@@ -17,7 +17,7 @@ from ispkit.data.rendered import Rendered
 from ispkit.data.synthetic_raw import SyntheticSettings, checked_views
 from ispkit.isp.catalog import open_isp
 from ispkit.sensor.catalog import light_level
-from ispkit.train.degradations import Given, read_degradation
+from ispkit.train.degradations import Given, degrader_of, read_degradation
 from ispkit.train.source import Opening, Split, given, read_flat
 
 _SPLIT_SEED = 0
@@ -93,7 +93,7 @@ class Labelled:
     def _maker(self) -> Degrader | None:
         if self.degradation is None:
             return None
-        return Degrader(read_degradation(self.degradation), device=self.device)
+        return degrader_of(self.degradation, self.device)
 
     def _settings(self) -> SyntheticSettings:
         if self.level is None:

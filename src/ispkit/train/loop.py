@@ -64,7 +64,8 @@ class Training:
         self._saved, self._saved_at = "", time.monotonic()
         self._losses: list[torch.Tensor] = []
         for phase in recipe.phases:  # what is wrong with the last one is told before the first begins
-            Objective(model, phase)
+            with torch.random.fork_rng([]):
+                Objective(model, phase)
             self._stream(phase)
 
     def run(self) -> None:

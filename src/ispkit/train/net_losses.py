@@ -18,15 +18,15 @@ NET_LOSSES: Mapping[str, Any] = REPRESENTATION
 
 
 def check_net_loss(where: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a loss, each of its kind. Raises `RecipeError`."""
+    """All options of a loss, each of its kind, the defaults of those that are not given. Raises `RecipeError`."""
     hints = get_type_hints(NET_LOSSES[name].__init__)
-    known = [option for option in inspect.signature(NET_LOSSES[name]).parameters if option != "net"]
+    known = {n: p.default for n, p in inspect.signature(NET_LOSSES[name]).parameters.items() if n != "net"}
     for option in options:
         if option not in known:
             law = nearest(option, known) if known else "it has none"
             raise RecipeError(f"{where}: {name} has no option {option!r}; {law}")
     try:
-        return {option: typed(option, hints[option], value) for option, value in options.items()}
+        return known | {option: typed(option, hints[option], value) for option, value in options.items()}
     except ParamError as error:
         raise RecipeError(f"{where}: {name}: {error}") from error
 

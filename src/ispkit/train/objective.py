@@ -15,6 +15,7 @@ from ispkit.core.frame import Domain, Frame
 from ispkit.data.samples import Labels, Sample
 from ispkit.isp.learned.part import Part
 from ispkit.metrics.fidelity import psnr
+from ispkit.nets.dir import DirNet
 from ispkit.nets.picture_net import PictureNet
 from ispkit.perceive.head import Head
 from ispkit.perceive.joint import HEAD, JointModel
@@ -22,7 +23,7 @@ from ispkit.perceive.scores import MEASURES, scores
 from ispkit.train.config import TASK, Phase, Term
 from ispkit.train.learnable import Model, learnable, learnable_names, part_of
 from ispkit.train.net_losses import net_loss
-from ispkit.train.representation import Reference
+from ispkit.train.representation import Alignment, Reference, full
 
 PSNR = "psnr_db"
 _MOST_DB = 120.0
@@ -57,6 +58,7 @@ class Objective(nn.Module):
                 if term.of_net
             }
         )
+        self._refined: Tensor | None = None
         model.requires_grad_(False)
         for name in phase.parts:
             learnable(model, name).requires_grad_(True)
@@ -77,6 +79,7 @@ class Objective(nn.Module):
 
     def forward(self, sample: Sample) -> Tensor:
         """The weighted summands of the loss, (terms,)."""
+        self._refined = None
         made = self._made(sample)
         values = []
         for i, ((term, part), loss) in enumerate(zip(self.terms, self.losses, strict=True)):
@@ -132,11 +135,18 @@ class Objective(nn.Module):
 
     def _of_net(self, index: int, part: str, sample: Sample) -> Tensor:
         """What the representations of a part's net lack."""
-        with torch.autocast(sample.target.device.type, self.dtype, enabled=self.dtype is not None):
-            loss: Tensor = self.of_nets[str(index)](
-                self._isp_parts[part].net, sample.frame.data, sample.target, sample.views
+        loss, net = self.of_nets[str(index)], self._isp_parts[part].net
+        if any(side % net.multiple for side in sample.frame.size):
+            size = "x".join(map(str, sample.frame.size))
+            raise ShapeError(
+                f"loss {self.terms[index][0].name!r}: frames of {size} px are no multiples of {net.multiple}; "
+                "set data.patch to such"
             )
-        return loss.float()
+        with torch.autocast(sample.target.device.type, self.dtype, enabled=self.dtype is not None):
+            if isinstance(loss, Alignment) and self._refined is not None:
+                return loss.apart(net, self._refined, sample.target, sample.views)
+            value: Tensor = loss(net, sample.frame.data, sample.target, sample.views)
+        return value
 
     def _decoded(self, sample: Sample) -> Tensor:
         """The picture of the last summand; without one, that of its part."""
@@ -162,10 +172,11 @@ class Objective(nn.Module):
 
     def _run(self, net: PictureNet, x: Tensor) -> Tensor:
         """The net in the phase's precision, its picture in fp32 again."""
-        if self.dtype is None:
-            return cast(Tensor, net(x))
-        with torch.autocast(x.device.type, self.dtype):
-            return cast(Tensor, net(x)).float()
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
+            if isinstance(net, DirNet):  # what a loss looks at as well is not made twice
+                self._refined = net.refined(x)
+                return full(net.decoded(self._refined))
+            return full(cast(Tensor, net(x)))
 
     @property
     def _isp_parts(self) -> Mapping[str, Part]:

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ispkit.data.degrade import Degrader
 from ispkit.data.pairs_files import EmptySplitError, held_out_names
 from ispkit.data.project_pictures import project_pictures
 from ispkit.data.synthetic_pairs import SyntheticPairs
 from ispkit.data.synthetic_raw import SyntheticSettings, checked_views
 from ispkit.data.targets import finished_pictures
 from ispkit.data.tuning_sets import read_pictures
-from ispkit.train.degradations import Given, read_degradation
+from ispkit.train.degradations import Given, degrader_of, read_degradation
 from ispkit.train.source import Opening, Split, given, read_flat
 
 
@@ -84,7 +83,7 @@ class Degraded(Pictures):
     def open(self, opening: Opening) -> SyntheticPairs:
         """Judging data have a seed of their own."""
         settings = SyntheticSettings(patch=self.patch, turn=self.turn, windows=self.windows)
-        maker = Degrader(read_degradation(self.degradation), device=self.device)
+        maker = degrader_of(self.degradation, self.device)
         views = self.views if opening.learning else 1
         return SyntheticPairs(self.pick(), settings, maker=maker, views=views, seed=opening.own_seed)
 

@@ -18,10 +18,13 @@ from ispkit.isp.learned.part import Part
 from ispkit.isp.learned.weights import load_learned
 from ispkit.nets.deepisp import DeepISP, fit_affine
 from ispkit.perceive.heads import open_head
-from ispkit.perceive.joint import JointModel
+from ispkit.perceive.joint import HEAD, JointModel
 from ispkit.train.config import Recipe
 from ispkit.train.learnable import Model, learnable
 from ispkit.train.stream import SampleSet
+
+_OWN_HEADS = ("mobilenet-v1", "mobilenet-v2", "deeplab", "fastestdet")
+"""whose weights come from a file; others bring theirs"""
 
 
 def wants_classes(recipe: Recipe) -> bool:
@@ -61,11 +64,22 @@ def build_model(recipe: Recipe, options: Mapping[str, Any] | None = None) -> Mod
         isp = _isp(recipe)
         if recipe.head is None:
             return cast(LearnedISP, isp)  # a recipe has at least one of the two
+        _check_knows(recipe)
         try:
             head = open_head(recipe.head.name, **(recipe.head.options if options is None else options))
         except ParamError as error:
             raise RecipeError(f"head: {error}") from error
     return JointModel(isp, head)
+
+
+def _check_knows(recipe: Recipe) -> None:
+    """Raise `RecipeError` for a head of ours that nobody has taught anything, and that does not learn here."""
+    head = recipe.head
+    learns = any(HEAD in phase.parts for phase in recipe.phases)
+    if head is not None and not learns and head.name in _OWN_HEADS and not head.options.get("weights"):
+        raise RecipeError(
+            f"head: {head.name} does not learn here and has fresh weights; name its file: head.weights=FILE"
+        )
 
 
 def _isp(recipe: Recipe) -> LearnedISP | None:

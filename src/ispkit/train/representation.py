@@ -38,12 +38,18 @@ class Gaussian(NamedTuple):
 
     @staticmethod
     def of(moments: tuple[Tensor, Tensor]) -> Gaussian:
-        """What an encoder gives, its log-variance cut to [-10, 10]."""
-        return Gaussian(moments[0], moments[1].clamp(-_LOG_VARIANCE, _LOG_VARIANCE))
+        """What an encoder gives, at least in float32, its log-variance cut to [-10, 10]."""
+        mean, log_variance = (full(m) for m in moments)
+        return Gaussian(mean, log_variance.clamp(-_LOG_VARIANCE, _LOG_VARIANCE))
 
     def draw(self) -> Tensor:
         """One sample, through which gradients reach both moments (Kingma, Welling 2014)."""
         return self.mean + torch.exp(self.log_variance / 2) * torch.randn_like(self.mean)
+
+
+def full(x: Tensor) -> Tensor:
+    """What autocast made half precision as float32; float64 stays."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def jsd_bound(joint: Tensor, marginal: Tensor) -> Tensor:
@@ -53,7 +59,7 @@ def jsd_bound(joint: Tensor, marginal: Tensor) -> Tensor:
     not, any shapes. -2 ln 2 where the critic tells nothing apart, 0 where it is certain and right (Nowozin, Cseke,
     Tomioka, "f-GAN", 2016).
     """
-    return -F.softplus(-joint).mean() - F.softplus(marginal).mean()
+    return -F.softplus(-full(joint)).mean() - F.softplus(full(marginal)).mean()
 
 
 def kl_of(p: Gaussian, q: Gaussian) -> Tensor:
@@ -165,7 +171,7 @@ class Reference(nn.Module):
             _pictures("reference", clean, 1)
         p = Gaussian.of(net.dfr(clean))
         r = p.draw()
-        told = {"distance": F.l1_loss(net.decoder(r), clean), "kl_prior": kl_from_prior(p, self.prior)}
+        told = {"distance": F.l1_loss(full(net.decoder(r)), clean), "kl_prior": kl_from_prior(p, self.prior)}
         if self.critic:
             told["information"] = _information(self.critic, clean, r, 1)
         return told
@@ -184,10 +190,13 @@ class Alignment(nn.Module):
 
     def forward(self, net: PictureNet, x: Tensor, target: Tensor, views: int) -> Tensor:
         """The mean over all numbers of the representation. Raises `ShapeError`."""
-        net = _dir_net(net, "alignment")
+        return self.apart(net, _dir_net(net, "alignment").refined(x), target, views)
+
+    def apart(self, net: PictureNet, refined: Tensor, target: Tensor, views: int) -> Tensor:
+        """The same of r+ that was made already."""
         with torch.no_grad():
-            wanted = net.dfr(target[::views])[0].repeat_interleave(views, 0)
-        return F.l1_loss(net.aligned(*net.represent(x)), wanted)
+            wanted = _dir_net(net, "alignment").dfr(target[::views])[0].repeat_interleave(views, 0)
+        return F.l1_loss(full(refined), full(wanted))
 
 
 REPRESENTATION: Mapping[str, type[MutualInformation] | type[Reference] | type[Alignment]] = {

@@ -117,6 +117,8 @@ def source_of(where: str, name: str, options: Mapping[str, Any]) -> Source:
 def open_sets(recipe: Recipe, targets: Path, progress: Count | None = None) -> Sets:
     """The data that a recipe learns from and is judged on. Raises `RecipeError`, `FileError`, `ParamError`."""
     learn = source_of("data", recipe.data.source, recipe.data.options)
+    if recipe.workers and str(recipe.data.options.get("device", "cpu")) != "cpu":
+        raise RecipeError("workers: processes that read data cannot share a GPU; set workers=0, or data.device=cpu")
     judged = recipe.judged
     judge = None if judged is None else source_of("held_out", judged.source, judged.options)
     with _each_warning_once():
