@@ -23,7 +23,7 @@ from ispkit.train.journal import Hooks, measured, worded
 from ispkit.train.learner import Learner
 from ispkit.train.loop import Sets, Sitting, Training
 from ispkit.train.objective import Objective, evaluate
-from ispkit.train.prepare import build_model, check_classes, head_options
+from ispkit.train.prepare import build_model, check_classes, head_options, untaught
 from ispkit.train.ranks import Ranks
 from ispkit.train.recipe import load_recipe, to_recipe
 from ispkit.train.run_folder import TrainFolder
@@ -230,3 +230,16 @@ def test_a_file_of_weights_never_names_code_to_run(tmp_path):
     with pytest.raises(FileError, match="pass it as `head`"):
         JointModel.load(tmp_path / "w.safetensors")
     assert equal(JointModel.load(tmp_path / "w.safetensors", BrightOrDark()), model)
+
+
+def test_a_head_that_knows_nothing_and_does_not_learn_is_told_of():
+    frozen, learning = {"parts": "restore", "loss": "l1"}, {**HEAD}
+    common = {"name": "p", "steps": 1, "batch": 2}
+
+    def told(phase, **head):
+        return untaught(to_recipe(recipe_data(phases=[{**common, **phase}], head=head)))
+
+    assert "head.weights=FILE" in told(frozen, name="mobilenet-v1")
+    assert told(frozen, name="mobilenet-v1", weights="a.tflite") == ""
+    assert told(learning, name="mobilenet-v1") == ""
+    assert told(frozen, name="module:mine.py:head") == ""

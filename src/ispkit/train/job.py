@@ -19,11 +19,12 @@ from ispkit.train.fields import plain
 from ispkit.train.journal import Hooks, measured
 from ispkit.train.learnable import Model
 from ispkit.train.loop import Sets, Sitting, Training
-from ispkit.train.prepare import build_model, check_classes, fit_transform, head_options, wants_classes
+from ispkit.train.prepare import build_model, check_classes, fit_transform, head_options, untaught, wants_classes
 from ispkit.train.ranks import Ranks, joined
 from ispkit.train.recipe import identity, to_data
 from ispkit.train.run_folder import TrainFolder, working_in
 from ispkit.train.sources import open_sets, warn_of_pairs
+from ispkit.train.stream import SampleSet
 
 _FINISHED = "finished earlier, nothing is trained again; new data need another folder (-o)"
 _DEVICES = ("auto", "cpu", "cuda")
@@ -71,8 +72,8 @@ def run_job(
         check_classes(model, found.train)
         training = Training(model, recipe, sets=found, sitting=Sitting(room, ranks, hooks))
         if not checkpoints(room.checkpoints):
-            if ranks.first and sets is None:
-                warn_of_pairs(found.train, hooks.warn)
+            if ranks.first:
+                _warn(recipe, None if sets else found.train, hooks)
             fit_transform(model, recipe, found.train)
         training.run()
         if ranks.first:
@@ -88,6 +89,14 @@ def device_of(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise ParamError("device='cuda': torch sees no GPU here; take cpu, or install torch for CUDA")
     return "cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name
+
+
+def _warn(recipe: Recipe, data: SampleSet | None, hooks: Hooks) -> None:
+    """What is probably not meant, before the work."""
+    if data is not None:
+        warn_of_pairs(data, hooks.warn)
+    if told := untaught(recipe):
+        hooks.warn(told)
 
 
 def _finish(room: TrainFolder, model: Model, recipe: Recipe) -> None:

@@ -44,6 +44,17 @@ def head_options(recipe: Recipe, data: SampleSet) -> dict[str, Any]:
     return {**options, "names": list(names)} if names and wants_classes(recipe) and not own else options
 
 
+def untaught(recipe: Recipe) -> str:
+    """A sentence where a head of ours neither learns here nor has weights, so that it says nothing; else empty."""
+    head = recipe.head
+    learns = any(HEAD in phase.parts for phase in recipe.phases)
+    if head is None or learns or head.name not in _OWN_HEADS or head.options.get("weights"):
+        return ""
+    return (
+        f"head {head.name} does not learn here and has fresh weights, which say nothing; name a file: head.weights=FILE"
+    )
+
+
 def check_classes(model: Model, data: SampleSet) -> None:
     """Raise `RecipeError` for labels that the head has no class for."""
     if not isinstance(model, JointModel):
@@ -64,22 +75,11 @@ def build_model(recipe: Recipe, options: Mapping[str, Any] | None = None) -> Mod
         isp = _isp(recipe)
         if recipe.head is None:
             return cast(LearnedISP, isp)  # a recipe has at least one of the two
-        _check_knows(recipe)
         try:
             head = open_head(recipe.head.name, **(recipe.head.options if options is None else options))
         except ParamError as error:
             raise RecipeError(f"head: {error}") from error
     return JointModel(isp, head)
-
-
-def _check_knows(recipe: Recipe) -> None:
-    """Raise `RecipeError` for a head of ours that nobody has taught anything, and that does not learn here."""
-    head = recipe.head
-    learns = any(HEAD in phase.parts for phase in recipe.phases)
-    if head is not None and not learns and head.name in _OWN_HEADS and not head.options.get("weights"):
-        raise RecipeError(
-            f"head: {head.name} does not learn here and has fresh weights; name its file: head.weights=FILE"
-        )
 
 
 def _isp(recipe: Recipe) -> LearnedISP | None:
