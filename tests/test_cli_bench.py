@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-NAMES = ("functions", "bm3d", "tonemap", "c71", "c71-rig", "rawtherapee", "detector", "style", "dir", "dir-tasks")
+NAMES = (
+    "functions",
+    "bm3d",
+    "tonemap",
+    "c71",
+    "c71-rig",
+    "rawtherapee",
+    "detector",
+    "style",
+    "dir",
+    "dir-tasks",
+    "dir-sensitivity",
+)
 
 
 def test_every_experiment_has_help_and_an_example(cli):

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from ispkit.bench import dir as dir_bench
+from ispkit.bench import dir_sensitivity
 from ispkit.bench.dir_parts import Condition, DirBench, conditions, scores
+from ispkit.bench.dir_sensitivity import VARIATIONS
 from ispkit.bench.learned_parts import Entry, Pictures
 from ispkit.core.errors import ParamError
 from ispkit.isp.learned.catalog import build
 from ispkit.metrics.fidelity import psnr
 from ispkit.metrics.niqe import NiqeModel
+from ispkit.nets.dir import DirNet
 from ispkit.train.learnable import learnable
 
 TINY = DirBench(seconds=1.0, seeds=1, patch=32, batch=2, most=2, window=64, trials=2)
@@ -142,3 +145,26 @@ def test_the_variants_begin_with_stage_one() -> None:
             mine, theirs = (learnable(i, name).state_dict() for i in (isp, whole))
             assert {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}
         assert set(entrant.plans[0].parts).isdisjoint(entrant.kept)
+
+
+def test_variations_change_one_thing_each() -> None:
+    """Both stages can be built, the second begins with the first."""
+    names = [v.name for v in VARIATIONS]
+    assert len(set(names)) == len(names)
+    assert names[0] == "as it ships"
+    for variation in VARIATIONS:
+        given = (variation.isp, variation.information, variation.reference, variation.pictures != 1)
+        assert sum(map(bool, given)) == (0 if variation is VARIATIONS[0] else 2 if "posterior" in variation.name else 1)
+        first, second = variation.entrants
+        assert (second.after, dict(first.isp)) == (first.name, dict(second.isp))
+        assert isinstance(build(**second.isp).named_parts["isp"].net, DirNet)
+
+
+@pytest.mark.slow
+def test_sensitivity_runs_to_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"width": 8, "latent": 8, "features": 8}
+    some = [dir_bench.replace(v, isp={**small, **v.isp}) for v in VARIATIONS[:2]]
+    monkeypatch.setattr(dir_sensitivity, "VARIATIONS", tuple(some))
+    found = dir_sensitivity.run_sensitivity(tmp_path, TINY, command="test")
+    assert [row["variation"] for row in found.tables[0].rows] == ["as it ships", "lambda 0.1"]
+    assert found.tables[0].rows[0]["less as it ships"] == ""

@@ -73,7 +73,9 @@ class LearnedBench:
     """px, the side of what is tested of each"""
 
     def pictures(self) -> tuple[Pictures, Pictures]:
-        """To learn from, and to test on. Raises `FileError`."""
+        """To learn from, and to test on. Raises `FileError`, `ParamError`."""
+        if bool(self.train) != bool(self.test):
+            raise ParamError("--train and --test go together: name folders for both, or for neither")
         if not self.train and not self.test:
             made = project_pictures(24, (256, 256), seed=self.seed)
             names = list(made)

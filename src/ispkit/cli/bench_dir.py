@@ -65,10 +65,7 @@ def dir_ablation(
     """
     from ispkit.bench.dir import run_dir
     from ispkit.bench.dir_parts import DirBench
-    from ispkit.core.errors import ParamError
 
-    if (train is None) != (test is None):
-        raise ParamError("--train and --test go together: name folders for both, or for neither")
     found = DirBench(
         family=family,
         unseen=tuple(unseen or ("ablation",)),
@@ -86,4 +83,39 @@ def dir_ablation(
     )
     with experiment_room(f"dir_{family}", out, results, as_json=as_json) as room:
         experiment = run_dir(room.out, found, command=command_line(), watch=watch(room.bars))
+    room.write(experiment)
+
+
+def dir_sensitivity(
+    train: TrainOption = None,
+    test: TestOption = None,
+    seconds: SecondsOption = 200.0,
+    seeds: SeedsOption = 1,
+    patch: PatchOption = 64,
+    batch: BatchOption = 8,
+    most: MostOption = 114,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    results: ResultsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What of DiR depends on trade-offs and sizes that its paper leaves open, one changed at a time.
+
+    ispkit bench dir-sensitivity --train kodak24/ --test bsd100/ --seconds 200
+    """
+    from ispkit.bench.dir_parts import DirBench
+    from ispkit.bench.dir_sensitivity import run_sensitivity
+
+    found = DirBench(
+        train=folders("--train", train),
+        test=folders("--test", test),
+        seconds=seconds,
+        seeds=seeds,
+        patch=patch,
+        batch=batch,
+        most=most,
+        seed=seed,
+    )
+    with experiment_room("dir_sensitivity", out, results, as_json=as_json) as room:
+        experiment = run_sensitivity(room.out, found, command=command_line(), watch=watch(room.bars))
     room.write(experiment)

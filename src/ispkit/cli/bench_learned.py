@@ -161,11 +161,7 @@ def watch(bars: Bars) -> Watch:
 
 
 def _bench(where: tuple[list[Path] | None, list[Path] | None], **told: Any) -> LearnedBench:
-    """With folders for both or for neither: what is learned from is never tested on. Raises `ParamError`."""
     from ispkit.bench.learned_parts import LearnedBench
-    from ispkit.core.errors import ParamError
 
     train, test = where
-    if (train is None) != (test is None):
-        raise ParamError("--train and --test go together: name folders for both, or for neither")
     return LearnedBench(train=folders("--train", train), test=folders("--test", test), **told)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ispkit.cli.bench import bench
-from ispkit.cli.bench_dir import dir_ablation
+from ispkit.cli.bench_dir import dir_ablation, dir_sensitivity
 from ispkit.cli.bench_dir_tasks import dir_tasks
 from ispkit.cli.bench_learned import histogram, learned_full, learned_ll, lowlight_people, mimic
 from ispkit.cli.calibrate import calibrate
@@ -61,6 +61,7 @@ for command in (
 for experiment in (histogram, learned_ll, learned_full, mimic, lowlight_people):
     bench.command()(experiment)
 bench.command("dir")(dir_ablation)
+bench.command("dir-sensitivity")(dir_sensitivity)
 bench.command("dir-tasks")(dir_tasks)
 app.add_typer(rig, name="rig")
 app.add_typer(bench, name="bench")
