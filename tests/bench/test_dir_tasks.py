@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ispkit.bench import dir_tasks
-from ispkit.bench.dir import AUTO, PLAIN
+from ispkit.bench.dir import AUTO_LARGE, PLAIN
 from ispkit.bench.dir import OURS as DIR
 from ispkit.bench.dir_tasks import Outcome, OverTrainings, Seen, run_dir_tasks
 from ispkit.bench.dir_tasks_methods import (
@@ -44,7 +44,7 @@ from ispkit.train.learnable import learnable
 NAMES = ("red", "blue")
 TINY = {
     DIR: {"name": "dir", "preset": "small", "width": 8, "latent": 8, "features": 8},
-    AUTO: {"name": "auto-encoder", "preset": "small", "width": 8, "latent": 8},
+    AUTO_LARGE: {"name": "auto-encoder", "preset": "small", "width": 8, "latent": 8},
     PLAIN: {"name": "unet-rgb", "channels": [4, 8]},
 }
 
