@@ -210,11 +210,11 @@ def draw_spaces(path: Path, clouds: Mapping[str, Cloud], *, most: int = _DRAWN) 
     columns = min(len(clouds), 3)
     rows = -(-len(clouds) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.6 * rows), dpi=110, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (name, cloud) in zip(grid, clouds.items(), strict=False):
         _draw(axes, cloud, most)
         axes.set_title(name, fontsize=10)
-    for axes in list(grid)[len(clouds) :]:
+    for axes in grid[len(clouds) :]:
         axes.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
